@@ -1,0 +1,25 @@
+"""The numeric distance that every gate and ``verify`` records."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekd.bundle.manifest import Distance
+from edgekd.contracts import Array
+
+
+def distance(found: Array, reference: Array) -> Distance:
+    """max|a-b| / max(1, max|b|); SQNR = 10 log10(sum b² / sum (a-b)²) in dB, None if equal; cosine.
+
+    A NaN or infinity in ``found`` gives an infinite ``relative_max``, so that no gate lets it pass.
+    """
+    a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return Distance(relative_max=float("inf"), sqnr_db=float("-inf"), cosine=0.0)
+    error = float(np.square(a - b).sum())
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return Distance(
+        relative_max=float(np.abs(a - b).max() / max(1.0, np.abs(b).max())),
+        sqnr_db=float(10 * np.log10(np.square(b).sum() / error)) if error > 0 and b.any() else None,
+        cosine=float(a @ b / norm) if norm > 0 else float(error == 0),
+    )

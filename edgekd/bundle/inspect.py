@@ -1,0 +1,168 @@
+"""``inspect``: what a bundle is and what was really built, read back from its runtime; or what an ONNX holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekd.bundle.manifest import GateRecord, Manifest, PlacementSummary
+from edgekd.bundle.open import open as open_bundle
+from edgekd.bundle.placement import summarize
+from edgekd.contracts import NodePlacement
+from edgekd.errors import InputError, MachineError
+
+Table = tuple[str, list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """``placement`` is this machine's where the runtime runs here, else the one recorded at export."""
+
+    path: str
+    size_bytes: int
+    placement: PlacementSummary | None
+    placement_from: str
+    nodes: tuple[NodePlacement, ...] = ()
+    manifest: Manifest | None = None
+    onnx: dict[str, Any] = field(default_factory=dict)
+
+    def tables(self, verbose: bool) -> list[Table]:
+        """Titled tables, each with its header row first; ``verbose`` lists every node."""
+        tables: list[Table] = []
+        if self.placement is not None:
+            rows = [["precision", "share of MACs", "nodes"]]
+            kinds = [*self.placement.precision_by_macs, *self.placement.precision_by_nodes]
+            for kind in dict.fromkeys(kinds):
+                share = self.placement.precision_by_macs.get(kind, 0.0)
+                rows.append([kind, f"{share:.1%}", str(self.placement.precision_by_nodes.get(kind, 0))])
+            tables.append((f"precision as built ({self.placement_from})", rows))
+            devices = [["device", "share of MACs"]]
+            devices += [[d, f"{s:.1%}"] for d, s in self.placement.device_by_macs.items()]
+            tables.append(("placement", devices))
+        if self.onnx:
+            rows = [["op", "nodes"], *[[op, str(n)] for op, n in self.onnx["ops"].items()]]
+            tables.append(("operators", rows))
+        if verbose and self.nodes:
+            rows = [["node", "op", "precision", "device", "kernel", "MACs"]]
+            for n in self.nodes:
+                macs = "not attributed" if n.macs is None else f"{n.macs:,}"
+                rows.append([n.name, n.op, n.precision, n.device, n.kernel, macs])
+            tables.append(("nodes", rows))
+        if self.manifest is not None:
+            rows = [["gate", "before → after", "loss", "95 % interval", "n", "max|a-b|", "SQNR dB", "where"]]
+            rows += [_gate_row(gate) for gate in self.manifest.gates]
+            tables.append(("gates", rows))
+            rows = [["precision", "outcome", "ms at export", "why"]]
+            for c in self.manifest.candidates:
+                median = "" if c.median_ms is None else f"{c.median_ms:.2f}"
+                rows.append([str(c.precision), c.outcome, median, c.why])
+            tables.append((f"candidates ({self.manifest.raced})", rows))
+        return tables
+
+    def lines(self) -> list[str]:
+        """Provenance, a fact a line."""
+        if self.manifest is None:
+            facts = self.onnx
+            return [
+                f"{self.path}: opset {facts['opset']}, {self.size_bytes / 1e6:.2f} MB, "
+                f"{facts['macs'] / 1e6:.1f} M MACs",
+                f"inputs {facts['inputs']}, outputs {facts['outputs']}",
+            ]
+        m = self.manifest
+        source = m.provenance
+        lines = [
+            f"{m.name}: {m.recipe} for {m.target}/{m.profile}, {m.precision} (asked {m.precision_asked}), "
+            f"{self.size_bytes / 1e6:.2f} MB, made {m.created} by edgekd {m.edgekd_version}",
+            f"student: {m.weights['weights']:,} weights, {m.weights['macs'] / 1e6:.1f} M MACs; "
+            f"run {source['run']} (preset {source['preset']}, seed {source['seed']})",
+            "versions: " + ", ".join(f"{k} {v}" for k, v in m.versions.items()),
+        ]
+        if m.calibration:
+            lines.append(f"calibration: {m.calibration['samples']} training samples, {m.calibration['sha256'][:12]}")
+        primary = m.gates[0].metric
+        lines += [
+            f"{stage}: {primary} {metrics[primary]:.4g} on the run's test set"
+            for stage, metrics in source["teacher_to_student"].items()
+        ]
+        lines += [f"licence: {what}: {licence}" for what, licence in m.licences.items()]
+        return lines
+
+
+def inspect(path: str | Path, threads: int | None = None) -> Inspection:
+    """Reads a bundle, or any ``.onnx`` file, and what its runtime makes of it here.
+
+    Raises:
+        InputError: neither a bundle nor an ONNX file.
+    """
+    path = Path(path)
+    if path.suffix == ".onnx" and path.is_file():
+        return _inspect_onnx(path)
+    if path.is_file():
+        raise InputError(f"{path} is neither a bundle folder nor an .onnx file")
+    bundle = open_bundle(path, threads)
+    try:
+        placement = bundle.runtime.placement(bundle.graph())
+    except MachineError as error:
+        return Inspection(
+            path=str(path),
+            size_bytes=bundle.size_bytes,
+            placement=bundle.manifest.placement,
+            placement_from=f"recorded at export; not here: {error.what}",
+            manifest=bundle.manifest,
+        )
+    return Inspection(
+        path=str(path),
+        size_bytes=bundle.size_bytes,
+        placement=summarize(placement),
+        placement_from=f"{placement.source}, here",
+        nodes=placement.nodes,
+        manifest=bundle.manifest,
+    )
+
+
+def _inspect_onnx(path: Path) -> Inspection:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise MachineError("onnx is not installed", fix='pip install "edgekd[onnxruntime]"') from None
+    from edgekd.nn.onnx_graph import macs_by_node
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise InputError(f"{path} is no valid ONNX file", str(error).splitlines()[0]) from None
+    costs = macs_by_node(model)
+    facts = {
+        "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
+        "ops": dict(Counter(n.op_type for n in model.graph.node).most_common()),
+        "inputs": {v.name: _shape(v) for v in model.graph.input},
+        "outputs": {v.name: _shape(v) for v in model.graph.output},
+        "macs": sum(costs.values()),
+    }
+    nodes = tuple(
+        NodePlacement(n.name, n.op_type, "", "not placed", n.domain, costs.get(n.name, 0)) for n in model.graph.node
+    )
+    return Inspection(str(path), path.stat().st_size, None, "", nodes, None, facts)
+
+
+def _shape(value: Any) -> list[int | str]:
+    return [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+
+
+def _gate_row(gate: GateRecord) -> list[str]:
+    worst = max(gate.distance.values(), key=lambda d: d.relative_max)
+    interval = "" if gate.interval is None else f"{gate.interval[0]:+.2%} … {gate.interval[1]:+.2%}"
+    return [
+        gate.arrow,
+        f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
+        "" if gate.relative_loss is None else f"{gate.relative_loss:+.2%}",
+        interval,
+        str(gate.samples),
+        f"{worst.relative_max:.2g}",
+        "equal" if worst.sqnr_db is None else f"{worst.sqnr_db:.1f}",
+        gate.where,
+    ]

@@ -1,0 +1,123 @@
+"""``manifest.json``: what a bundle is, what was proven about it, and the sha256 of every other file in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from edgekd.contracts import IoSpec, Precision, StrictModel
+from edgekd.errors import InputError
+from edgekd.storage import read_json
+
+SCHEMA_VERSION = 1
+
+
+class Distance(StrictModel):
+    """How far outputs are from their reference: max|a-b| / max(1, max|b|), SQNR in dB, cosine."""
+
+    relative_max: float
+    sqnr_db: float | None  # None where the outputs are identical
+    cosine: float
+
+
+class GateRecord(StrictModel):
+    """One arrow, judged on the run's held-out samples.
+
+    ``before`` and ``after`` are the primary metric on either side of the arrow, ``interval`` the 95 %
+    bootstrap interval of its relative loss, ``where`` names the runtime or the reference that was asked.
+    """
+
+    arrow: str
+    where: str
+    metric: str = ""
+    before: float | None = None
+    after: float | None = None
+    relative_loss: float | None = None
+    interval: tuple[float, float] | None = None
+    limit: str
+    samples: int
+    distance: dict[str, Distance]
+    passed: bool
+    why: str = ""
+
+
+class Candidate(StrictModel):
+    """One precision that was built for this bundle's target, and what became of it."""
+
+    precision: Precision
+    outcome: str  # "shipped", "slower", "failed a gate", "cannot be built", ...
+    why: str = ""
+    median_ms: float | None = None
+    ratio: float | None = None  # its time over the shipped one's, from interleaved blocks
+    ratio_interval: tuple[float, float] | None = None
+    gates: tuple[GateRecord, ...] = ()
+
+
+class PlacementSummary(StrictModel):
+    """Shares of multiply-accumulates, and number of nodes, per precision and device, as read back."""
+
+    source: str
+    precision_by_macs: dict[str, float]
+    device_by_macs: dict[str, float]
+    precision_by_nodes: dict[str, int]
+    unattributed_macs: float = 0.0
+
+
+class GraphEntry(StrictModel):
+    """One graph of the bundle; paths are relative to it."""
+
+    entry: str
+    typed_onnx: str
+    io: IoSpec
+
+
+class Manifest(StrictModel):
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    edgekd_version: str
+    created: str  # UTC, ISO 8601
+    recipe: str | None
+    target: str
+    profile: str
+    precision_asked: str
+    precision: Precision
+    raced: Literal["raced", "not raced", "single candidate"]
+    graphs: dict[str, GraphEntry]
+    runtime: dict[str, Any]  # the profile's runtime options
+    versions: dict[str, str]
+    calibration: dict[str, Any] | None
+    gates: tuple[GateRecord, ...]
+    candidates: tuple[Candidate, ...]
+    placement: PlacementSummary | None
+    vectors: dict[str, Any]
+    licences: dict[str, str]
+    provenance: dict[str, Any]
+    weights: dict[str, int]  # parameters and buffers of the student: count, bytes; MACs
+    files: dict[str, dict[str, Any]]  # relative path -> {sha256, bytes}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises InputError for no bundle, a damaged manifest, or one with a newer schema."""
+    file = path / "manifest.json"
+    if not path.is_dir():
+        raise InputError(f"there is no bundle {path}", fix="edgekd export RUN --target TARGET makes one")
+    if not file.is_file():
+        raise InputError(f"{path} is no bundle", "it has no manifest.json", "edgekd export RUN --target TARGET")
+    data = read_json(file)
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{file} is damaged", "it states no schema_version", "export the run again")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has bundle schema {version}",
+            f"this edgekd reads up to {SCHEMA_VERSION}",
+            "pip install --upgrade edgekd",
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise InputError(f"{file} is damaged", f"{where}: {problem['msg']}", "export the run again") from None

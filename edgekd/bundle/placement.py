@@ -1,0 +1,40 @@
+"""Judging what a runtime says it built."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from edgekd.bundle.manifest import PlacementSummary
+from edgekd.contracts import Placement, Precision
+
+# A first convolution or a last layer kept in floating point is common and honest; a graph that is mostly
+# something else is not the precision that was asked for.
+LEAST_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Share:
+    found: float
+    limit: float
+
+
+def summarize(placement: Placement) -> PlacementSummary:
+    return PlacementSummary(
+        source=placement.source,
+        precision_by_macs=placement.share_of_macs("precision"),
+        device_by_macs=placement.share_of_macs("device"),
+        precision_by_nodes=dict(Counter(node.precision for node in placement.nodes)),
+        unattributed_macs=float(sum(node.macs is None for node in placement.nodes)),
+    )
+
+
+def precision_shortfall(placement: Placement, precision: Precision) -> Share:
+    """Share of MACs that are really in ``precision``, and the least that counts as built so.
+
+    Compressed weights (w8, w4, palette) compute in floating point, so there any type will do; mixed is
+    whatever the profile mixed.
+    """
+    if precision in (Precision.W8, Precision.W4, Precision.PALETTE, Precision.MIXED):
+        return Share(1.0, 0.0)
+    return Share(placement.share_of_macs("precision").get(str(precision), 0.0), LEAST_SHARE)

@@ -1,0 +1,147 @@
+"""``predict``: a bundle on a picture, a folder or a video, drawn where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd.bundle.open import Bundle
+from edgekd.bundle.open import open as open_bundle
+from edgekd.contracts import Array
+from edgekd.errors import InputError
+from edgekd.storage import read_arrays, refuse_existing, whole_file, write_arrays
+
+Progress = Callable[[str, float], None]
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+
+
+def predict(
+    path: str | Path,
+    inputs: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """One ``{"input": label, "prediction": {...}}`` per item that the inputs hold.
+
+    Args:
+        inputs: ``NAME=PATH`` each; a bare path is the first input. A bundle of a foreign model takes one npz.
+        out: where overlays are drawn: a picture for one item, a video file for frames, a folder for many;
+            for a foreign model an npz of its outputs.
+
+    Raises:
+        InputError: unknown names, unreadable input, an output that exists or does not suit.
+    """
+    bundle = open_bundle(path, threads)
+    target = Path(out) if out is not None else None
+    if target is not None:
+        refuse_existing(target, overwrite)
+    if bundle.manifest.recipe is None:
+        return _predict_arrays(bundle, inputs, target)
+    named = _named(inputs, bundle.manifest.graphs["main"].io.inputs[0].name)
+    results: list[dict[str, Any]] = []
+
+    def pictures() -> Iterator[tuple[str, Any]]:
+        for label, raws in _by_picture(bundle.pipeline.read(named)):
+            if progress:
+                progress(f"{label}", 0.0)
+            predictions = [bundle.predict(raw) for _, raw in raws]
+            results.extend({"input": each, "prediction": p} for (each, _), p in zip(raws, predictions, strict=True))
+            drawn = None if target is None else bundle.pipeline.draw([raw for _, raw in raws], predictions)
+            yield label, drawn
+
+    if target is None:
+        for _ in pictures():
+            pass
+    elif target.suffix.lower() in VIDEOS:
+        _write_video(target, (drawn for _, drawn in pictures()))
+    elif target.suffix.lower() in PICTURES:
+        _write_picture(target, pictures())
+    elif target.suffix == "":
+        _write_folder(target, pictures(), overwrite)
+    else:
+        raise InputError(f"cannot draw to {target}", f"{target.suffix} is no picture or video", "--out overlay.png")
+    return results
+
+
+def _by_picture(
+    items: Iterator[tuple[str, dict[str, Any]]],
+) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+    """Consecutive items that share their first array (the picture) belong together: several faces of one photo."""
+    group: list[tuple[str, dict[str, Any]]] = []
+    for label, raw in items:
+        if group and next(iter(raw.values())) is not next(iter(group[0][1].values())):
+            yield group[0][0], group
+            group = []
+        group.append((label, raw))
+    if group:
+        yield group[0][0], group
+
+
+def _named(inputs: Sequence[str], first: str) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for text in inputs:
+        name, equals, value = text.partition("=")
+        if not equals:
+            name, value = first, text
+        if name in named:
+            raise InputError(f"the input {name} is given twice")
+        named[name] = value
+    return named
+
+
+def _predict_arrays(bundle: Bundle, inputs: Sequence[str], out: Path | None) -> list[dict[str, Any]]:
+    if len(inputs) != 1 or not inputs[0].endswith(".npz"):
+        raise InputError(f"{bundle.path} is a foreign model", "it takes one .npz with an array per input")
+    outputs: dict[str, Array] = bundle.session.run(read_arrays(Path(inputs[0])))
+    if out is not None:
+        write_arrays(out, outputs)
+    return [{"input": inputs[0], "prediction": outputs}]
+
+
+def _write_picture(path: Path, pictures: Iterator[tuple[str, Any]]) -> None:
+    drawn = [picture for _, picture in pictures]
+    if len(drawn) != 1:
+        raise InputError(
+            f"{len(drawn)} pictures do not fit into {path}",
+            "it is one picture",
+            "--out FOLDER, or --out v.mp4",
+        )
+    with whole_file(path) as temporary:
+        drawn[0].save(temporary)
+
+
+def _write_folder(path: Path, pictures: Iterator[tuple[str, Any]], overwrite: bool) -> None:
+    from edgekd.storage import whole_folder
+
+    with whole_folder(path, overwrite) as temporary:
+        for index, (label, drawn) in enumerate(pictures):
+            stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in label.partition(" [")[0])
+            drawn.save(temporary / f"{index:05d}-{stem}.png")
+
+
+def _write_video(path: Path, frames: Iterator[Any]) -> None:
+    try:
+        import av
+    except ImportError:
+        from edgekd.errors import MachineError
+
+        raise MachineError("PyAV is not installed", "it writes videos", 'pip install "edgekd[video]"') from None
+    with whole_file(path) as temporary, av.open(str(temporary), "w") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                size = (frame.width // 2 * 2, frame.height // 2 * 2)  # yuv420 has half as many colours
+                stream = container.add_stream("h264", rate=25)
+                stream.width, stream.height = size
+                stream.pix_fmt = "yuv420p"
+            fitted = frame.convert("RGB").resize(size)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(fitted), format="rgb24")))
+        if stream is not None:
+            container.mux(stream.encode())

@@ -1,0 +1,37 @@
+"""State carried from call to call, for any runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekd.contracts import Array, Arrays, IoSpec, Session
+from edgekd.errors import InputError
+
+
+class CarriedState:
+    """Wraps a session whose io spec has state: its outputs feed its inputs on the next call.
+
+    State begins as zeros. ``io`` shows only what the caller feeds.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._sinks = session.io.state
+        held = set(self._sinks.values())
+        for spec in session.io.inputs:
+            if spec.name in held and any(isinstance(axis, str) for axis in spec.shape):
+                raise InputError(f"state {spec.name} has a dynamic shape {list(spec.shape)}", "it must be static")
+        self.io = IoSpec(inputs=tuple(t for t in session.io.inputs if t.name not in held), outputs=session.io.outputs)
+        self.reset()
+
+    def reset(self) -> None:
+        io = self._session.io
+        self._state: dict[str, Array] = {}
+        for name in self._sinks.values():
+            spec = io.input(name)
+            self._state[name] = np.zeros([int(axis) for axis in spec.shape], spec.dtype)
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        outputs = self._session.run({**feeds, **self._state})
+        self._state = {sink: outputs[source] for source, sink in self._sinks.items()}
+        return outputs

@@ -1,0 +1,85 @@
+"""``edgekd distill``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekd.cli.options import Debug, Json, Overwrite, Quiet, Verbose, print_json, print_table, progress, say
+
+
+def distill(
+    recipe: Annotated[str, typer.Argument(help="a recipe, see `edgekd list recipes`")],
+    out: Annotated[Path, typer.Option("--out", help="the run folder to write")],
+    preset: Annotated[str | None, typer.Option("--preset", help="one of the recipe's presets")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="your own TOML")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="drawn, images:DIR or video:FILE; may be repeated")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="a black box: dlib68, or package.module:callable")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")] = None,
+    control: Annotated[bool, typer.Option("--control", help="also train the student without teachers")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    overwrite: Overwrite = False,
+    json_output: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Trains teachers and student, stage by stage, into a run folder.
+
+    Example: `edgekd distill landmarks --preset quick --out runs/lm`
+    """
+    from edgekd.registry import recipe_entry
+
+    facts = recipe_entry(recipe).facts
+    if preset is None and config is None and not resume:
+        preset = facts.get("default_preset")
+        if not quiet and not json_output:
+            say(f"preset {preset} (the recipe's default; `edgekd config show {recipe} --preset {preset}`)")
+    from edgekd.training.distill import distill as run_distill
+
+    with progress(quiet) as tell:
+        run = run_distill(
+            recipe,
+            out,
+            preset=preset,
+            config_file=config,
+            settings=settings or (),
+            data=data or (),
+            teacher=teacher,
+            control=control,
+            resume=resume,
+            overwrite=overwrite,
+            progress=tell,
+        )
+    record = run.record
+    if json_output:
+        print_json({"run": str(run.path), **record.model_dump(mode="json")})
+        return
+    if quiet:
+        return
+    names = list(record.stages[0].test)
+    print_table(
+        f"{run.path}: held-out test set",
+        ["stage", "weights", *names, "best epoch", "images/s", "precision"],
+        [
+            [
+                s.name,
+                f"{s.weights:,}",
+                *(f"{s.test[n]:.4g}" for n in names),
+                f"{s.best_epoch + 1} of {s.epochs}",
+                f"{s.images_per_second:.0f}",
+                s.precision,
+            ]
+            for s in record.stages
+        ],
+    )
+    for title, value in record.data.get("labels", {}).items():
+        if title in ("teacher", "licence"):
+            say(f"labels: {title}: {value}")
+    say(f"next: edgekd export {run.path} --target onnxruntime --target openvino")

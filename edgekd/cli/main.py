@@ -1,0 +1,84 @@
+"""``edgekd``: a dictionary of verbs to thin functions. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from edgekd.cli import bench, config, distill, doctor, evaluate, export, inspect, predict, report, verify
+from edgekd.cli import list as list_
+from edgekd.errors import EdgekdError, Exit
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "doctor": doctor.doctor,
+    "list": list_.list_,
+    "distill": distill.distill,
+    "export": export.export,
+    "verify": verify.verify,
+    "inspect": inspect.inspect,
+    "eval": evaluate.evaluate,
+    "bench": bench.bench,
+    "predict": predict.predict,
+    "report": report.report,
+}
+
+# typer carries click itself or uses an installed one, by version; its own exceptions know which.
+_Usage: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="edgekd",
+    help="Distil a big teacher into a compact student, put it on real devices, and prove every step.\n\n"
+    "recipe --distill--> run --export--> bundle --bench--> measurement --report--> scoreboard",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
+app.add_typer(config.app, name="config", help="Shows a recipe's configuration.")
+
+
+def main() -> None:
+    """Runs the command line; every error becomes one message and the right exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    try:
+        result = app(arguments, standalone_mode=False)
+        return int(result) if isinstance(result, int) else int(Exit.OK)
+    except KeyboardInterrupt:
+        return _fail("interrupted", "nothing that was already made is harmed", "", Exit.INTERRUPTED, as_json)
+    except typer.Abort:
+        return _fail("interrupted", "", "", Exit.INTERRUPTED, as_json)
+    except _Usage as error:
+        return _fail(error.format_message(), "", "edgekd VERB --help", Exit.INPUT, as_json)
+    except EdgekdError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(error.what, error.why, error.fix, error.code, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    except Exception as error:  # a bug of ours: said in one line, with the way to see it whole
+        if debug:
+            traceback.print_exc()
+        what = f"a bug in edgekd: {type(error).__name__}: {error}"
+        return _fail(what, "", "run it again with --debug and report what it prints", Exit.BUG, as_json)
+
+
+def _fail(what: str, why: str, fix: str, code: Exit, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": {"what": what, "why": why, "fix": fix, "code": int(code)}}))
+    else:
+        print(str(EdgekdError(f"error: {what}", why, fix)), file=sys.stderr)
+    return int(code)

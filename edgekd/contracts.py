@@ -1,0 +1,262 @@
+"""The few small types that every room of the house speaks. Knows no torch and no runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+class Precision(str, Enum):
+    """What the arithmetic of a built model is. ``auto`` is a request, never a result."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+    W8 = "w8"
+    W4 = "w4"
+    PALETTE = "palette"
+    MIXED = "mixed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class StrictModel(BaseModel):
+    """Immutable data with no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageSpec(StrictModel):
+    """How a picture becomes a tensor: resize, then ``(pixel * scale - mean) / std`` per channel.
+
+    ``pixel`` is 0..255. ``resampler`` is Pillow's filter of that name, applied anisotropically to the
+    tensor's height and width.
+    """
+
+    color: Literal["RGB", "BGR", "L"] = "RGB"
+    resampler: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+class TensorSpec(StrictModel):
+    """One named input or output.
+
+    An axis of ``shape`` is a size, or a name when it may be any size (``"rows"``).
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: Literal["float32", "uint8", "int64", "bool"] = "float32"
+    layout: str = ""
+    range: tuple[float, float] | None = None
+    unit: str = ""
+    meaning: str = ""
+    image: ImageSpec | None = None
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an array of ``shape`` may be fed here."""
+        return len(shape) == len(self.shape) and all(
+            isinstance(want, str) or want == have for want, have in zip(self.shape, shape, strict=True)
+        )
+
+
+class IoSpec(StrictModel):
+    """Every input and output of one graph. ``state`` maps an output to the input it feeds on the next call."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    state: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _state_names_exist(self) -> IoSpec:
+        outputs, inputs = {t.name for t in self.outputs}, {t.name for t in self.inputs}
+        for source, sink in self.state.items():
+            if source not in outputs or sink not in inputs:
+                raise ValueError(f"state {source} -> {sink}: no such output or input")
+        return self
+
+    def input(self, name: str) -> TensorSpec:
+        return next(t for t in self.inputs if t.name == name)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One loadable graph: the file a runtime opens, its io spec, the precision it was built in, and options.
+
+    ``options`` are the profile's runtime options (``threads``, ...); None values mean the runtime's default.
+    """
+
+    path: Path
+    io: IoSpec
+    precision: Precision
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodePlacement:
+    """Where one node runs and in which type. ``macs`` is None where it could not be attributed."""
+
+    name: str
+    op: str
+    precision: str
+    device: str
+    kernel: str = ""
+    macs: int | None = 0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What was really built, read back from the runtime."""
+
+    nodes: tuple[NodePlacement, ...]
+    source: str  # where it was read from, e.g. "OpenVINO runtime model"
+
+    def share_of_macs(self, attribute: Literal["precision", "device"]) -> dict[str, float]:
+        """Share of the attributed multiply-accumulates per precision or device; sums to 1."""
+        total = sum(n.macs or 0 for n in self.nodes)
+        shares: dict[str, float] = {}
+        for node in self.nodes:
+            if node.macs and total:
+                key = str(getattr(node, attribute))
+                shares[key] = shares.get(key, 0.0) + node.macs / total
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a runtime can do on this machine. ``fix`` is the exact pip line for what is missing."""
+
+    can_run: bool
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    why: str = ""
+    fix: str = ""
+
+
+class Session(Protocol):
+    """A loaded graph: named numpy arrays in, named numpy arrays out."""
+
+    @property
+    def io(self) -> IoSpec: ...
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """Feeds every input that is not state; returns every output."""
+
+    def reset(self) -> None:
+        """Clears carried state (a new sequence begins). Nothing to do where there is none."""
+
+
+class Runtime(Protocol):
+    """``edgekd_targets.NAME.runtime``: the module itself fulfils this. Runs on the device."""
+
+    def probe(self) -> Probe: ...
+
+    def load(self, graph: Graph) -> Session:
+        """Raises MachineError, with the reason, where this machine cannot run the graph."""
+
+    def placement(self, graph: Graph) -> Placement:
+        """Reads back, from the runtime, precision and device of every node of a freshly loaded graph."""
+
+    def profile_layers(self, graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+        """(node, kernel, mean milliseconds) per executed node, slowest first."""
+
+
+class Calibration(Protocol):
+    """Calibration feeds, streamed one batch at a time; hashed."""
+
+    @property
+    def sha256(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict[str, Array]]: ...
+
+
+class Profile(StrictModel):
+    """A target's TOML: what a device is, which precisions are tried in which order, and how."""
+
+    name: str
+    target: str
+    title: str
+    device: str = "cpu"
+    architectures: tuple[str, ...] = ()  # platform.machine() values this profile's device has; empty = any
+    precisions: tuple[Precision, ...]
+    quantization: dict[str, Any] = Field(default_factory=dict)
+    lowerings: dict[str, str] = Field(default_factory=dict)
+    runtime: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a Builder starts from: the canonical ONNX, its io spec, and our own student where there is one."""
+
+    onnx: Path
+    io: IoSpec
+    module: Any = None  # torch.nn.Module for the targets that convert from torch
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a Builder made, as paths inside ``out``.
+
+    ``typed_onnx`` is the graph with its types in it (Q/DQ, casts), from which a device can rebuild and with
+    which the reference session checks the arrow before this one.
+    """
+
+    entry: Path
+    typed_onnx: Path
+    notes: tuple[str, ...] = ()
+
+
+class Builder(Protocol):
+    """``edgekd_targets.NAME.build``: the module itself fulfils this. May need a compiler or torch."""
+
+    def versions(self) -> dict[str, str]:
+        """Packages that decide what is built, with versions."""
+
+    def build(
+        self,
+        source: Source,
+        profile: Profile,
+        precision: Precision,
+        calibration: Calibration | None,
+        out: Path,
+    ) -> Built:
+        """Quantizes, lowers and compiles into the folder ``out``."""
+
+    def reference(self, built: Built, io: IoSpec) -> Session:
+        """The same typed graph, unoptimized, in a reference evaluator. Only gates use it."""
+
+
+def check_feeds(io: IoSpec, feeds: Arrays) -> dict[str, Array]:
+    """Validates feeds against the spec and returns C-contiguous arrays of the right dtype.
+
+    Raises:
+        InputError: a missing or unknown name, or a shape that does not fit.
+    """
+    from edgekd.errors import InputError
+
+    wanted = {t.name: t for t in io.inputs}
+    if set(feeds) != set(wanted):
+        raise InputError(f"the model takes {sorted(wanted)}, not {sorted(feeds)}", "the names of the inputs differ")
+    ready: dict[str, Array] = {}
+    for name, spec in wanted.items():
+        value = np.asarray(feeds[name])
+        if not spec.fits(value.shape):
+            raise InputError(f"{name} has shape {list(value.shape)}", f"the model takes {list(spec.shape)}")
+        ready[name] = np.ascontiguousarray(value, dtype=spec.dtype)
+    return ready

@@ -1,0 +1,109 @@
+"""The gates: an error is caught at the arrow that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekd.bundle.distance import distance
+from edgekd.bundle.manifest import GateRecord
+from edgekd.contracts import Array, Arrays, Precision
+from edgekd.errors import GateError
+from edgekd.measuring.quality import bootstrap_loss, relative_loss
+from edgekd.recipes.contract import Metrics, Pipeline
+
+NUMERIC_LIMIT = 1e-4  # fp32: max|a-b| / max(1, max|b|)
+METRIC_LIMITS = {  # most of the fp32 metric that may be lost, as a share of itself
+    Precision.FP32: 0.001,
+    Precision.BF16: 0.001,
+    Precision.FP16: 0.001,
+}
+METRIC_LIMIT = 0.02  # int8, compressed weights, mixed
+
+
+class Witness:
+    """What one side of an arrow says about the held-out samples: outputs and, with a pipeline, predictions."""
+
+    def __init__(self, outputs: Sequence[Arrays], pipeline: Pipeline, raws: Sequence[Arrays]) -> None:
+        self.outputs = {n: np.stack([o[n] for o in outputs]) for n in outputs[0]}
+        self.predictions: list[dict[str, Any]] = [
+            pipeline.postprocess(o, raw) for o, raw in zip(outputs, raws, strict=True)
+        ]
+
+
+def witness(run: Callable[[Arrays], Mapping[str, Array]], pipeline: Pipeline, raws: Sequence[Arrays]) -> Witness:
+    return Witness([run(pipeline.preprocess(raw)) for raw in raws], pipeline, raws)
+
+
+def judge(
+    arrow: str,
+    before: Witness,
+    after: Witness,
+    *,
+    precision: Precision,
+    where: str,
+    metrics: Metrics,
+    truths: Sequence[Arrays],
+) -> GateRecord:
+    """Compares the two sides of an arrow.
+
+    fp32 arrows must keep every output within ``NUMERIC_LIMIT``; every arrow must keep the primary metric
+    within the precision's limit, with one sample of slack: the limit must hold with at most the one sample
+    left out that lost most.
+    """
+    name = metrics.primary
+    was, now = (metrics.compute(w.predictions, truths)[name] for w in (before, after))
+    loss = relative_loss(metrics, was, now)
+    limit = METRIC_LIMITS.get(precision, METRIC_LIMIT)
+    distances = {n: distance(after.outputs[n], before.outputs[n]) for n in before.outputs}
+    worst = max(d.relative_max for d in distances.values())
+    allowed = f"{name} may lose {limit:.1%}, one sample of slack"
+    why = ""
+    finite = np.isfinite(now) and np.isfinite(worst)
+    if precision == Precision.FP32:
+        allowed = f"outputs within {NUMERIC_LIMIT:g}; {allowed}"
+        if not worst <= NUMERIC_LIMIT:
+            why = f"outputs differ by {worst:.3g}, allowed {NUMERIC_LIMIT:g}"
+    if not why and not (finite and (loss <= limit or _slack(metrics, before, after, truths) <= limit)):
+        unit = metrics.units.get(name, "")
+        why = f"{name} went from {was:.4g} to {now:.4g} {unit} ({loss:+.1%}, allowed {limit:+.1%})"
+    return GateRecord(
+        arrow=arrow,
+        where=where,
+        metric=name,
+        before=was,
+        after=now,
+        relative_loss=loss,
+        interval=bootstrap_loss(metrics, before.predictions, after.predictions, truths) if finite else None,
+        limit=allowed,
+        samples=len(truths),
+        distance=distances,
+        passed=not why,
+        why=why,
+    )
+
+
+def require(record: GateRecord) -> None:
+    """Raises GateError, naming the arrow and both figures, for a record that did not pass."""
+    if not record.passed:
+        raise GateError(
+            f"the arrow {record.arrow} failed its gate",
+            f"{record.why}; {record.samples} held-out samples, in {record.where}",
+            "no bundle was written; `edgekd export --precision auto` ships the best precision that passes",
+        )
+
+
+def _slack(metrics: Metrics, before: Witness, after: Witness, truths: Sequence[Arrays]) -> float:
+    """The smallest relative loss with any one sample left out."""
+    everything = range(len(truths))
+    losses = []
+    for left_out in everything:
+        kept = [i for i in everything if i != left_out]
+        if not kept:
+            return float("inf")
+        chosen = [truths[i] for i in kept]
+        was, now = (metrics.compute([w.predictions[i] for i in kept], chosen) for w in (before, after))
+        losses.append(relative_loss(metrics, was[metrics.primary], now[metrics.primary]))
+    return min(losses)

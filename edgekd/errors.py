@@ -1,0 +1,67 @@
+"""One kind of error for everything a user can put right: what is wrong, why, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every verb. With several targets the worst (highest) code is returned."""
+
+    OK = 0
+    BUG = 1
+    INPUT = 2
+    GATE = 3
+    MACHINE = 4
+    INTERRUPTED = 130
+
+
+class EdgekdError(Exception):
+    """An error with a remedy.
+
+    Args:
+        what: what is wrong, in one clause that names the file, key or value.
+        why: the reason, as far as it is known.
+        fix: what the user does next; a command line where there is one.
+    """
+
+    code: Exit = Exit.INPUT
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.what, self.why, self.fix = what, why, fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+class InputError(EdgekdError):
+    """The user's input (file, folder, key, value) cannot be used. Exit 2."""
+
+
+class GateError(EdgekdError):
+    """An arrow lost more than it may. Exit 3."""
+
+    code = Exit.GATE
+
+
+class MachineError(EdgekdError):
+    """This machine cannot do it: no runtime, no driver, no disk. Exit 4."""
+
+    code = Exit.MACHINE
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``did you mean "x"?`` for the nearest of ``known``, or the list of what there is."""
+    known = sorted(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if match:
+        return f'did you mean "{match[0]}"?'
+    return "there are: " + ", ".join(known) if known else "there are none"

@@ -1,0 +1,116 @@
+"""The recipe's metrics, over pipeline predictions: the same code in training, gates and on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd.bundle.artifact import RunArtifact, open_artifact
+from edgekd.bundle.open import Bundle
+from edgekd.contracts import Array, Arrays, StrictModel
+from edgekd.errors import InputError
+from edgekd.recipes.contract import Metrics, Pipeline
+from edgekd.run import HeldOut
+from edgekd.storage import read_arrays, sha256_file
+
+Call = Callable[[Arrays], Mapping[str, Array]]
+
+
+def predictions(run: Call, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[dict[str, Any]]:
+    """raw -> preprocess -> ``run`` -> postprocess, one sample at a time, as an app would."""
+    return [pipeline.postprocess(run(pipeline.preprocess(raw)), raw) for raw in raws]
+
+
+def bootstrap_loss(
+    metrics: Metrics,
+    before: Sequence[Arrays],
+    after: Sequence[Arrays],
+    truths: Sequence[Arrays],
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of the primary metric's relative loss, resampling the held-out samples in pairs."""
+    rng = np.random.default_rng(seed)
+    losses = []
+    for _ in range(200):
+        pick = rng.integers(0, len(truths), len(truths))
+        chosen = [truths[i] for i in pick]
+        was = metrics.compute([before[i] for i in pick], chosen)[metrics.primary]
+        now = metrics.compute([after[i] for i in pick], chosen)[metrics.primary]
+        losses.append(relative_loss(metrics, was, now))
+    low, high = np.percentile(losses, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def relative_loss(metrics: Metrics, before: float, after: float) -> float:
+    """How much of the primary metric was lost, as a share of what it was; negative is a gain."""
+    worse = before - after if metrics.higher_is_better else after - before
+    if before == 0:
+        return 0.0 if worse == 0 else float(np.copysign(np.inf, worse))
+    return float(worse / abs(before))
+
+
+class Evaluation(StrictModel):
+    """The metrics of one artefact on held-out data, with what they were taken on."""
+
+    artifact: str
+    target: str
+    precision: str
+    samples: int
+    heldout: str  # sha256 of the held-out file
+    metrics: dict[str, float]
+    units: dict[str, str]
+
+
+def evaluate(path: str | Path, run: str | Path | None = None, threads: int | None = None) -> Evaluation:
+    """The recipe's metrics of a bundle, in its runtime, on the held-out data of the run it was made from.
+
+    Args:
+        path: a bundle, or a run (its student in PyTorch).
+        run: the run that holds the data, where it no longer lies where it was exported from.
+
+    Raises:
+        InputError: the held-out data is missing, or is not what the bundle was gated on.
+    """
+    folder = Path(path)
+    artifact = open_artifact(str(folder), None, threads)
+    if isinstance(artifact, RunArtifact):
+        heldout, sha = artifact.run.heldout(), artifact.run.record.files["heldout.npz"]
+    else:
+        heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
+    pipeline, metrics, call = artifact.pipeline(), artifact.metrics(), artifact.load().run
+    if pipeline is None:
+        raise InputError(f"{folder} is a foreign model", "it has no metrics", "edgekd verify runs its vectors")
+    found = predictions(call, pipeline, heldout.raws())
+    return Evaluation(
+        artifact=artifact.name,
+        target=artifact.target,
+        precision=artifact.precision,
+        samples=len(heldout),
+        heldout=sha,
+        metrics=metrics.compute(found, heldout.truths()),
+        units=dict(metrics.units),
+    )
+
+
+def heldout_of(bundle: Bundle, run: Path | None = None) -> tuple[HeldOut, str]:
+    """The held-out samples of the bundle's run, checked by sha256."""
+    provenance = bundle.manifest.provenance
+    folder = run or (bundle.path / provenance["run_path"])
+    file = folder / "heldout.npz"
+    if not file.is_file():
+        raise InputError(
+            f"the held-out data of {bundle.path} is not at {folder}",
+            "a bundle carries its vectors, not its test set",
+            f"edgekd eval {bundle.path} --run RUN, where RUN is the run {provenance['run']}",
+        )
+    sha = sha256_file(file)
+    if sha != provenance["heldout_sha256"]:
+        raise InputError(
+            f"{file} is not the data {bundle.path} was gated on",
+            "its sha256 differs: the run was made again",
+            "export the run again, or name the right one with --run",
+        )
+    return HeldOut(read_arrays(file)), sha

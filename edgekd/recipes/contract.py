@@ -1,0 +1,150 @@
+"""What a recipe is. The words here name the shape that every student system has.
+
+A recipe is a folder of ``edgekd/recipes`` (or a package behind the entry point ``edgekd.recipes``):
+
+    recipe.toml   static facts: name, title, paper, inputs; read by ``edgekd list`` without importing anything
+    config.py     ``Config``: pydantic, torch-free, every key documented
+    data.py  models.py  losses.py
+    recipe.py     ``Recipe``: this contract (needs torch)
+    metrics.py    ``METRICS``: numpy only
+    pipeline.py   ``Pipeline``: numpy and Pillow only; the same code in training, gates and on the device
+    presets/*.toml  claims.toml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgekd.contracts import Arrays, IoSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Key = tuple[int, int]  # (epoch, index): all that a sample's augmentation may depend on, besides the seed
+Batch = dict[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One held-out sample: what a user would hand over, and the truth beside it."""
+
+    raw: Arrays
+    truth: Arrays
+
+
+class SampleSet(Protocol):
+    """Samples that can be trained on (``batch``) and judged on through the pipeline (``sample``)."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, keys: Sequence[Key]) -> Batch:
+        """Model inputs by io-spec name, and targets, for these (epoch, index) keys; stacked, on the CPU.
+
+        The result depends on the keys and the set's seed alone, never on call order.
+        """
+
+    def sample(self, index: int) -> Sample:
+        """Sample ``index`` unaugmented, as the pipeline takes it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over pictures and labels."""
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """``train`` fits, ``val`` selects, ``test`` gates. They share no sample."""
+
+    train: SampleSet
+    val: SampleSet
+    test: SampleSet
+    provenance: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # sources, licences, counts: into the manifest
+
+
+@dataclass
+class Stage:
+    """One thing to be trained: a teacher, the student, its control.
+
+    Attributes:
+        name: also the folder below ``stages/`` in the run.
+        model: the module that is trained and judged; takes the io spec's inputs in order, gives its outputs.
+        step: (batch) -> {term: scalar tensor}; the loss is their sum. A term that starts with ``_`` is logged
+            and not summed.
+        optimizer: parameters -> optimizer.
+        schedule: (optimizer, steps in all) -> scheduler stepped each batch, or None.
+        frozen: modules that ``step`` consults and nothing trains (teachers); kept in eval, without gradient.
+        epochs, batch_size: of this stage.
+        role: what the stage is for.
+    """
+
+    name: str
+    role: str  # "teacher", "student" or "control"
+    model: nn.Module
+    step: Callable[[Batch], dict[str, torch.Tensor]]
+    optimizer: Callable[[Any], torch.optim.Optimizer]
+    schedule: Callable[[torch.optim.Optimizer, int], Any] | None
+    epochs: int
+    batch_size: int
+    frozen: Mapping[str, nn.Module] = field(default_factory=dict)
+
+
+class Metrics(Protocol):
+    """``metrics.METRICS``. Runs over pipeline predictions everywhere: training, gates, device."""
+
+    primary: str  # key of ``compute``'s result that gates look at
+    higher_is_better: bool
+    units: Mapping[str, str]
+
+    def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]: ...
+
+
+class Pipeline(Protocol):
+    """``pipeline.Pipeline``: built from an io spec alone."""
+
+    def __init__(self, io: IoSpec) -> None: ...
+
+    def read(self, inputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Command-line inputs (name -> path) to (label, raw) items: one picture, a folder, a video's frames.
+
+        Items of one picture follow each other and share their first array.
+        """
+
+    def preprocess(self, raw: Arrays) -> dict[str, Any]:
+        """Raw input to feeds by io-spec name, with a batch axis of 1."""
+
+    def postprocess(self, outputs: Arrays, raw: Arrays) -> dict[str, Any]:
+        """Outputs (batch 1) to a prediction in the raw input's own coordinates."""
+
+    def draw(
+        self,
+        raws: Sequence[Arrays],
+        predictions: Sequence[Arrays],
+        references: Sequence[Arrays] | None = None,
+    ) -> Any:
+        """A PIL picture that shows at a glance whether the predictions for one picture's items are right.
+
+        ``references`` (the teacher's, the truth) are drawn beside them, in a second colour.
+        """
+
+
+class Recipe(Protocol):
+    """``recipe.Recipe``: one student system."""
+
+    def __init__(self, config: Any) -> None: ...
+
+    def datasets(self, cache: Path, progress: Callable[[str, float], None]) -> Datasets:
+        """``cache`` is a folder for what is slow to make; ``progress`` takes what is done and the share of it."""
+
+    def io_spec(self) -> IoSpec: ...
+
+    def student(self) -> nn.Module:
+        """The student, freshly initialised from the config's seed; weights are loaded by the caller."""
+
+    def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
+        """In training order. Later stages may hold earlier stages' models as frozen teachers."""

@@ -1,0 +1,225 @@
+"""From a picture to landmarks and back: the same code in training, in the gates and on the device.
+
+A raw item is ``{"image": uint8 (H, W, 3) RGB, "box": float32 (4,)}``; ``box`` is x0, y0, x1, y1 of the face's
+crop in pixels of the picture, may exceed it, and is the whole picture where it is left out. Coordinates are
+continuous: 0 is the left (top) edge of the first pixel. Numpy and Pillow only; dlib and PyAV where installed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgekd.contracts import Array, Arrays, ImageSpec, IoSpec
+from edgekd.errors import InputError
+from edgekd.recipes.landmarks import overlay
+from edgekd.recipes.landmarks.detector import Box, detector_box, detector_installed, find_faces
+from edgekd.recipes.landmarks.sources import (
+    Picture,
+    existing,
+    folder_pictures,
+    is_video,
+    read_picture,
+    video_frames,
+)
+
+__all__ = ["Pipeline", "crop", "detector_box"]
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+SUPPORT = 3  # px that Pillow's widest filter (Lanczos) reaches, times the reduction
+LARGEST_CROP = 8  # a crop may be this many times as long as its picture; beyond, the box is a mistake
+
+
+def crop(picture: Picture, box: NDArray, size: tuple[int, int], resampler: str) -> Picture:
+    """The box of a picture, resized anisotropically; outside of the picture its edge is repeated.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        box: (4,) x0, y0, x1, y1 in px.
+        size: (width, height) of the result.
+        resampler: one of Pillow's, as in ``ImageSpec``; antialiased where it reduces.
+
+    Raises:
+        InputError: the box is empty, no number, far larger than the picture, or does not touch it.
+    """
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = _check_box(box, width, height)
+    # Only what the filter can reach is cut out, so that a small face in a large photo costs little.
+    reach_x = math.ceil(SUPPORT * max(1.0, (x1 - x0) / size[0])) + 1
+    reach_y = math.ceil(SUPPORT * max(1.0, (y1 - y0) / size[1])) + 1
+    # A side that stays inside ends at the picture's edge, as in Pillow's own resize; the others are padded.
+    left, right = math.floor(x0) - reach_x, math.ceil(x1) + reach_x
+    top, bottom = math.floor(y0) - reach_y, math.ceil(y1) + reach_y
+    left, right = left if x0 < 0 else max(left, 0), right if x1 > width else min(right, width)
+    top, bottom = top if y0 < 0 else max(top, 0), bottom if y1 > height else min(bottom, height)
+    part = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    pads = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
+    if any(p for pair in pads for p in pair):
+        part = np.pad(part, pads, mode="edge")
+    inner = (x0 - left, y0 - top, x1 - left, y1 - top)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size, FILTERS[resampler], box=inner))
+
+
+def _check_box(box: NDArray, width: int, height: int) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(v) for v in box)
+    shown = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
+    fix = "give box=x0,y0,x1,y1 in pixels of the picture"
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 - x0 < 1 or y1 - y0 < 1:
+        raise InputError(f"{shown} is empty", "x1 must be right of x0, y1 below y0", fix)
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        raise InputError(f"{shown} lies outside of the picture", f"the picture is {width}x{height} px", fix)
+    if max(x1 - x0, y1 - y0) > LARGEST_CROP * max(width, height):
+        raise InputError(f"{shown} is far larger than the picture", f"the picture is {width}x{height} px", fix)
+    return x0, y0, x1, y1
+
+
+class Pipeline:
+    """``contract.Pipeline`` of the landmarks recipe.
+
+    Everything numeric comes from the io spec: the one input is a picture (layout NCHW or NHWC, ``image``
+    set), the one output (1, 2N), interleaved x0, y0, x1, ..., each in crop widths (heights) from the crop's
+    centre.
+
+    Raises:
+        InputError: the io spec is of another kind of model.
+    """
+
+    def __init__(self, io: IoSpec) -> None:
+        pictures = [t for t in io.inputs if t.image is not None]
+        if len(io.inputs) != 1 or len(pictures) != 1 or len(io.outputs) != 1:
+            raise InputError("this is no landmark model", "it must have one picture as input, and one output")
+        self.input, self.output = pictures[0], io.outputs[0]
+        sizes = self.input.shape
+        if len(sizes) != 4 or self.input.layout not in ("NCHW", "NHWC"):
+            raise InputError(f"{self.input.name} has no picture's layout", f"{sizes} {self.input.layout!r}")
+        height, width = (sizes[2], sizes[3]) if self.input.layout == "NCHW" else (sizes[1], sizes[2])
+        if isinstance(height, str) or isinstance(width, str):
+            raise InputError(f"{self.input.name} has no fixed size", f"its shape is {list(sizes)}")
+        self.size: tuple[int, int] = (width, height)
+        assert self.input.image is not None
+        self.image: ImageSpec = self.input.image
+
+    def read(self, inputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(label, raw) items of ``image=PATH``: a picture, a folder of them, or a video, decoded while read.
+
+        With ``box=x0,y0,x1,y1`` that crop is used everywhere. Without, dlib finds the faces, one item each;
+        where it is not installed or finds none, the item is the whole picture and its label says so.
+
+        Raises:
+            InputError: unknown names, missing or unreadable files (at once for a path, when reached for a
+                folder's or video's content).
+            MachineError: a video, and PyAV is not installed.
+        """
+        if "image" not in inputs or set(inputs) - {"image", "box"}:
+            raise InputError(
+                f"unknown inputs: {', '.join(sorted(inputs)) or 'none'}",
+                "this student takes image=PATH and, if you like, box=x0,y0,x1,y1",
+                "edgekd predict BUNDLE image=photo.jpg --out overlay.png",
+            )
+        box = _parse_box(inputs["box"]) if "box" in inputs else None
+        path = existing(Path(inputs["image"]))
+        named: Iterator[tuple[str, Picture]]
+        if path.is_dir():
+            paths = folder_pictures(path)
+            named = _named(path, paths)
+        elif is_video(path):
+            frames = video_frames(path)
+            first = next(frames)  # what is wrong with the file is said now, not at the first item
+            named = _numbered(path.name, first[0], (picture for picture, _ in frames))
+        else:
+            named = iter([(path.name, read_picture(path))])  # read now: what is wrong is said now
+        return self._items(named, box)
+
+    def _items(self, named: Iterator[tuple[str, Picture]], box: Box | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        for label, picture in named:
+            height, width = picture.shape[:2]
+            if box is not None:
+                _check_box(box, width, height)
+                yield label, {"image": picture, "box": box}
+                continue
+            boxes = find_faces(picture) if detector_installed() else []
+            for k, found in enumerate(boxes):
+                yield label if len(boxes) == 1 else f"{label} face {k + 1}", {"image": picture, "box": found}
+            if not boxes:
+                why = "no face found" if detector_installed() else "no face detector installed"
+                yield f"{label} [whole picture: {why}]", {"image": picture, "box": whole_picture(picture)}
+
+    def preprocess(self, raw: Arrays) -> dict[str, Array]:
+        """Crops, resizes and normalises: ``(pixel * scale - mean) / std``, with a batch axis of 1.
+
+        Raises:
+            InputError: the picture is not uint8 (H, W, 3), or the box cannot be cropped.
+        """
+        picture, box = _picture_and_box(raw)
+        pixels = crop(picture, box, self.size, self.image.resampler)
+        if self.image.color == "L":
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+        elif self.image.color == "BGR":
+            pixels = pixels[:, :, ::-1]
+        channels = pixels.shape[2]
+        mean = np.asarray(self.image.mean[:channels], np.float32)
+        std = np.asarray(self.image.std[:channels], np.float32)
+        values = (pixels.astype(np.float32) * np.float32(self.image.scale) - mean) / std
+        if self.input.layout == "NCHW":
+            values = values.transpose(2, 0, 1)
+        return {self.input.name: np.ascontiguousarray(values[None], dtype=self.input.dtype)}
+
+    def postprocess(self, outputs: Arrays, raw: Arrays) -> dict[str, Array]:
+        """Crop coordinates (1, 2N) to ``{"landmarks": (N, 2) float32}`` in pixels of the raw picture."""
+        _, box = _picture_and_box(raw)
+        points = np.asarray(outputs[self.output.name], np.float64).reshape(-1, 2)
+        low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:], np.float64)
+        return {"landmarks": ((low + high) / 2 + points * (high - low)).astype(np.float32)}
+
+    def draw(self, raw: Arrays, prediction: Arrays, reference: Arrays | None = None) -> Image.Image:
+        """The face with the prediction's contours in green and the reference's (the teacher's) in orange."""
+        picture, box = _picture_and_box(raw)
+        other = None if reference is None else np.asarray(reference["landmarks"])
+        return overlay.draw_landmarks(picture, box, np.asarray(prediction["landmarks"]), other)
+
+
+def whole_picture(picture: Picture) -> Box:
+    """The box that is the picture."""
+    return np.array([0, 0, picture.shape[1], picture.shape[0]], np.float32)
+
+
+def _picture_and_box(raw: Arrays) -> tuple[Picture, NDArray]:
+    picture = np.asarray(raw["image"])
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(f"image is {picture.dtype} {picture.shape}", "it must be uint8 (height, width, 3), RGB")
+    box = np.asarray(raw["box"], np.float32) if "box" in raw else whole_picture(picture)
+    if box.shape != (4,):
+        raise InputError(f"box has shape {box.shape}", "it must be four numbers: x0, y0, x1, y1")
+    return picture, box
+
+
+def _named(folder: Path, paths: list[Path]) -> Iterator[tuple[str, Picture]]:
+    for path in paths:
+        yield path.relative_to(folder).as_posix(), read_picture(path)
+
+
+def _numbered(name: str, first: Picture, rest: Iterator[Picture]) -> Iterator[tuple[str, Picture]]:
+    yield f"{name} frame 0", first
+    for k, picture in enumerate(rest, start=1):
+        yield f"{name} frame {k}", picture
+
+
+def _parse_box(text: str) -> Box:
+    try:
+        values = np.array([float(part) for part in text.split(",")], np.float32)
+    except ValueError:
+        values = np.empty(0, np.float32)
+    if values.shape != (4,):
+        raise InputError(f"box={text} is not a box", "it must be four numbers", "give box=x0,y0,x1,y1 in pixels")
+    return values

@@ -1,0 +1,132 @@
+"""Labelled faces on disk: made once, whole or absent, read back without filling the memory.
+
+A store is a folder ``KIND-HASH`` below the cache: ``images.u8`` (raw bytes, mapped when read, so that a large
+set needs no memory of its own), ``points.npy``, ``boxes.npy``, ``pictures.npy`` and ``meta.json``. It is
+written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import InputError, MachineError
+
+
+@dataclass(frozen=True)
+class Faces:
+    """M labelled faces of one source.
+
+    Attributes:
+        images: (M, S, S, 3) uint8 RGB.
+        points: (M, N, 2) float32, px of the image.
+        boxes: (M, 4) float32, px of the image: the crop that the pipeline would take.
+        pictures: (M,) int64, ascending: number of the source's picture that the face is from.
+        meta: what the writer noted (counts); plain JSON values.
+    """
+
+    images: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    pictures: NDArray[np.int64]
+    meta: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+class FacesWriter:
+    """Takes faces a few at a time; images go straight to the file."""
+
+    def __init__(self, images: BinaryIO) -> None:
+        self._images = images
+        self._parts: dict[str, list[NDArray]] = {"points": [], "boxes": [], "pictures": []}
+        self._shape: tuple[int, ...] = ()
+        self.meta: dict[str, Any] = {}
+
+    def add(self, images: NDArray, points: NDArray, boxes: NDArray, pictures: NDArray) -> None:
+        """Appends n faces: images (n, S, S, 3), points (n, N, 2), boxes (n, 4), pictures (n,)."""
+        if self._shape and images.shape[1:] != self._shape:
+            raise ValueError(f"images of {images.shape[1:]} after images of {self._shape}")
+        self._shape = images.shape[1:]
+        self._images.write(np.ascontiguousarray(images, np.uint8).data)
+        self._parts["points"].append(np.asarray(points, np.float32))
+        self._parts["boxes"].append(np.asarray(boxes, np.float32))
+        self._parts["pictures"].append(np.asarray(pictures, np.int64))
+
+    def close(self, folder: Path) -> None:
+        """Writes what is not images. A store without any face is a store too."""
+        for name, parts in self._parts.items():
+            np.save(folder / f"{name}.npy", np.concatenate(parts) if parts else np.empty((0,), np.float32))
+        text = json.dumps({"shape": self._shape, "meta": self.meta}, indent=1)
+        (folder / "meta.json").write_text(text, encoding="utf-8")
+
+
+def stored_faces(cache: Path, kind: str, key: Mapping[str, Any], write: Callable[[FacesWriter], None]) -> Faces:
+    """The store of ``kind`` for ``key``, written first if it is not there.
+
+    Args:
+        cache: folder of stores; made if missing.
+        key: JSON values that decide the content; the folder's name is their hash.
+        write: adds the faces.
+
+    Raises:
+        MachineError: the cache cannot be written (disk full, no permission).
+        InputError: the store was changed.
+    """
+    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:16]
+    folder = cache / f"{kind}-{digest}"
+    if not folder.exists():
+        _write_whole(folder, write)
+    return _open(folder)
+
+
+def _write_whole(folder: Path, write: Callable[[FacesWriter], None]) -> None:
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        with open(temporary / "images.u8", "wb") as file:
+            writer = FacesWriter(file)
+            write(writer)
+        writer.close(temporary)
+        if not folder.exists():  # another process may have been faster; its store is the same
+            os.rename(temporary, folder)
+    except OSError as error:
+        if folder.exists():
+            return
+        raise MachineError(
+            f"the face cache {folder} cannot be written",
+            error.strerror or str(error),
+            "free space there, or name another folder: --set data.cache=FOLDER",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open(folder: Path) -> Faces:
+    try:
+        about = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        points, boxes, pictures = (
+            np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("points", "boxes", "pictures")
+        )
+        shape = (len(points), *about["shape"])
+        images: NDArray[np.uint8]
+        if len(points):
+            if (folder / "images.u8").stat().st_size != int(np.prod(shape)):
+                raise ValueError("images.u8 has another size than its labels say")
+            images = np.memmap(folder / "images.u8", np.uint8, mode="r", shape=shape)
+        else:
+            images = np.empty((0, 0, 0, 3), np.uint8)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the face cache {folder} was changed", str(error), f"delete {folder}") from error
+    return Faces(images, points, boxes, pictures.astype(np.int64), about["meta"])

@@ -1,0 +1,59 @@
+"""Reading TOML, and saying what is wrong with it in one message that names file, key and nearest match."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from edgekd.errors import InputError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises InputError, with line and column, for a file that is missing or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}", error.strerror or str(error)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML", str(error)) from None
+
+
+def parse_toml_value(text: str) -> Any:
+    """A value as in ``--set key=value``: TOML if it reads as TOML, else the string itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def first_problem(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel], origin: str) -> InputError:
+    """The first thing pydantic objects to, as one message with the nearest known key."""
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = _keys(model, path[:-1])
+        return InputError(f"{origin}: unknown key {key!r}", fix=nearest(path[-1], known))
+    if problem["type"] == "missing":
+        return InputError(f"{origin}: {key} is missing", fix=f"add {path[-1]} = ...")
+    value = problem.get("input")
+    return InputError(f"{origin}: {key} = {value!r} cannot be used", problem["msg"])
+
+
+def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

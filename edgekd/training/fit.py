@@ -1,0 +1,145 @@
+"""A stage under Lightning's Trainer, from nothing or from its last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from edgekd.recipes.contract import Datasets, Stage
+from edgekd.storage import read_json, write_json
+from edgekd.training.loader import training_loader
+from edgekd.training.precision import faster_precision
+from edgekd.training.stage_module import Judge, StageModule
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``best`` and ``last`` are validation scores; the stage's model holds the best epoch's weights."""
+
+    best_epoch: int
+    best: dict[str, float]
+    last: dict[str, float]
+    images_per_second: float
+    precision: str
+
+
+class _Tell(pl.Callback):
+    """Says after every batch what is trained and how far it is; after every epoch the score changes."""
+
+    def __init__(self, primary: str, tell: Callable[[str, float], None]) -> None:
+        self._primary, self._tell = primary, tell
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+        assert isinstance(module, StageModule)
+        epoch, epochs = trainer.current_epoch, trainer.max_epochs or 1
+        score = ""
+        if module.history:
+            row = module.history[-1]
+            rate = row["images_per_second"]
+            score = f", val {self._primary} {row['val/' + self._primary]:.4g}, {rate:.0f} images/s"
+        done = (trainer.fit_loop.batch_idx + 1) / int(trainer.num_training_batches)
+        self._tell(f"{module.stage_name}: epoch {epoch + 1}/{epochs}{score}", (epoch + done) / epochs)
+
+
+def fit(
+    stage: Stage,
+    datasets: Datasets,
+    judge: Judge,
+    folder: Path,
+    config: Any,
+    teachers: dict[str, dict[str, float]],
+    tell: Callable[[str, float], None],
+) -> Outcome:
+    """Trains ``stage.model`` and leaves the best epoch's weights in it.
+
+    Writes ``last.ckpt`` (after every epoch), ``best.ckpt``, ``metrics.csv`` and TensorBoard events to
+    ``folder``; an existing ``last.ckpt`` is gone on from.
+    """
+    _quiet()
+    torch.manual_seed(config.seed)
+    seed = config.seed
+    module = StageModule(stage, judge, datasets.val, seed, folder / "metrics.csv")
+    loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers)
+    precision = _precision(stage, datasets, folder, config.train.precision)
+    primary = f"val/{judge.metrics.primary}"
+    saver = ModelCheckpoint(
+        dirpath=folder,
+        filename="best",
+        monitor=primary,
+        mode="max" if judge.metrics.higher_is_better else "min",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    board = TensorBoardLogger(folder, name="", version="tensorboard")
+    for name, scores in teachers.items():
+        board.log_metrics({f"teacher/{name}/{k}": v for k, v in scores.items()}, step=0)
+    trainer = pl.Trainer(
+        max_epochs=stage.epochs,
+        accelerator="auto",
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        logger=board,
+        callbacks=[saver, _Tell(judge.metrics.primary, tell)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10**9,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+    )
+    last = folder / "last.ckpt"
+    stage.model.train()
+    try:
+        trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from None
+    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    stage.model.cpu().eval()
+    choose = max if judge.metrics.higher_is_better else min
+    top = choose(module.history, key=lambda row: row[primary])
+    return Outcome(
+        best_epoch=int(top["epoch"]),
+        best=_scores(top),
+        last=_scores(module.history[-1]),
+        images_per_second=float(sum(r["images_per_second"] for r in module.history) / len(module.history)),
+        precision=precision,
+    )
+
+
+def _precision(stage: Stage, datasets: Datasets, folder: Path, asked: str) -> str:
+    """The decision is kept: a resumed stage must not decide anew."""
+    note = folder / "precision.json"
+    if note.is_file():
+        return str(read_json(note)["precision"])
+    if asked == "auto" and not torch.cuda.is_available():
+        count = min(stage.batch_size, len(datasets.train))
+        chosen = faster_precision(stage, datasets.train.batch([(0, i) for i in range(count)]))
+    else:
+        chosen = PRECISIONS["bf16" if asked == "auto" else asked]
+    write_json(note, {"precision": chosen, "asked": asked})
+    return chosen
+
+
+def _scores(row: dict[str, float]) -> dict[str, float]:
+    return {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+
+
+def _quiet() -> None:
+    """Lightning's hints are for people who write loops; edgekd shows progress in one place."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+    warnings.filterwarnings("ignore", module="lightning_fabric.*")
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")

@@ -1,0 +1,134 @@
+"""ONNX Runtime on the device. Imports onnxruntime late, and no torch ever."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd.bundle.threads import thread_count
+from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Probe, check_feeds
+from edgekd.errors import InputError, MachineError
+from edgekd.nn.onnx_graph import attribute, macs_by_node
+
+FIX = 'pip install "edgekd[onnxruntime]"'
+PROVIDER = "CPUExecutionProvider"
+
+
+def probe() -> Probe:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return Probe(False, why=f"onnxruntime does not import: {error}", fix=FIX)
+    return Probe(True, onnxruntime.__version__, devices=("CPU",))
+
+
+class OrtSession:
+    def __init__(self, graph: Graph, **extra: Any) -> None:
+        runtime = _onnxruntime()
+        options = _options(graph)
+        for key, value in extra.items():
+            setattr(options, key, value)
+        self.io = graph.io
+        try:
+            self.session = runtime.InferenceSession(str(graph.path), options, providers=[PROVIDER])
+        except Exception as error:  # its exceptions share no base class
+            raise MachineError(f"ONNX Runtime cannot load {graph.path.name}", str(error).splitlines()[0]) from None
+        given = self.session.get_providers()
+        if given[0] != PROVIDER:  # it falls back without a word
+            raise MachineError(f"ONNX Runtime runs {graph.path.name} on {given[0]}, not {PROVIDER}")
+        self._names = [t.name for t in graph.io.outputs]
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        values = self.session.run(self._names, check_feeds(self.io, feeds))
+        return {n: np.asarray(v) for n, v in zip(self._names, values, strict=True)}
+
+    def reset(self) -> None:
+        pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def load(graph: Graph) -> OrtSession:
+    return OrtSession(graph)
+
+
+def placement(graph: Graph) -> Placement:
+    """From the graph that ONNX Runtime itself writes after optimizing."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        session = OrtSession(graph, optimized_model_filepath=str(optimized))
+        provider = session.session.get_providers()[0]
+        del session
+        model, source = onnx.load(optimized), onnx.load(graph.path)
+    costs = macs_by_node(source)
+    known, left = attribute(source, costs), dict(costs)
+    floats = {t.name: t.data_type for t in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        macs: int | None = 0
+        if _computes(node.op_type):
+            owner = next((known[n] for n in _identities(node) if known.get(n) in left), None)
+            macs = left.pop(owner) if owner else None
+        kernel = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        nodes.append(NodePlacement(node.name, node.op_type, _type(node, floats), provider, kernel, macs))
+    return Placement(tuple(nodes), "ONNX Runtime optimized graph")
+
+
+def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        session = OrtSession(graph, enable_profiling=True, profile_file_prefix=str(Path(folder) / "ort"))
+        for feed in feeds:
+            session.run(feed)
+        events = json.loads(Path(session.session.end_profiling()).read_text())
+    total: dict[tuple[str, str], float] = {}
+    for event in events:
+        if event["name"].endswith("_kernel_time"):
+            key = (event["name"].removesuffix("_kernel_time"), event["args"]["op_name"])
+            total[key] = total.get(key, 0.0) + event["dur"] / 1e3 / len(feeds)
+    return sorted(((n, k, ms) for (n, k), ms in total.items()), key=lambda row: -row[2])
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MachineError("onnxruntime is not installed", str(error), FIX) from None
+    return onnxruntime
+
+
+def _options(graph: Graph) -> Any:
+    options = _onnxruntime().SessionOptions()
+    unknown = set(graph.options) - {"threads"}
+    if unknown:
+        raise InputError(f"onnxruntime knows no runtime option {sorted(unknown)[0]!r}", fix="there is: threads")
+    options.intra_op_num_threads = thread_count(graph.options)
+    options.log_severity_level = 3
+    return options
+
+
+def _computes(op: str) -> bool:
+    return bool(re.search(r"Conv|Gemm|MatMul", op))
+
+
+def _identities(node: Any) -> list[str]:
+    """Names under which the source graph may know this node: its weight, itself, its output."""
+    weights = [re.sub(r"_quantized$", "", name) for name in node.input[1:]]
+    own = re.sub(r"(_nchwc)?(_token_\d+)?$", "", node.name)
+    return [*node.input[1:], *weights, own, node.name, *node.output]
+
+
+def _type(node: Any, initializers: dict[str, int]) -> str:
+    import onnx
+
+    if node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or node.op_type.endswith("Integer"):
+        return "int8"
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        return "convert"
+    held = {initializers[name] for name in node.input if name in initializers}
+    return "fp16" if onnx.TensorProto.FLOAT16 in held else "fp32"

@@ -1,0 +1,135 @@
+"""OpenVINO on the device. Imports openvino late, and no torch ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgekd.bundle.threads import thread_count
+from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Precision, Probe, check_feeds
+from edgekd.errors import InputError, MachineError
+
+FIX = 'pip install "edgekd[openvino]"'
+# The default hint on many CPUs is bf16, and f16 on an int8 graph is ten times slower: never leave it open.
+HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
+TYPES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
+DOES_NOT_COMPUTE = ("Const", "Input", "Output")
+
+
+def probe() -> Probe:
+    try:
+        import openvino
+    except ImportError as error:
+        return Probe(False, why=f"openvino does not import: {error}", fix=FIX)
+    core = openvino.Core()
+    return Probe(True, openvino.__version__.partition("-")[0], devices=tuple(core.available_devices))
+
+
+class OpenVinoSession:
+    def __init__(self, graph: Graph, **properties: Any) -> None:
+        self._openvino = _openvino()
+        options = dict(graph.options)
+        device = str(options.pop("device", "CPU"))
+        threads = thread_count(options)
+        options.pop("threads", None)
+        if options:
+            raise InputError(
+                f"openvino knows no runtime option {sorted(options)[0]!r}", fix="there are: device, threads"
+            )
+        core = self._openvino.Core()
+        self.io, self.device = graph.io, device
+        self.precision = _hint(core, device, graph.precision)
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            **properties,
+        }
+        if device == "CPU":
+            config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        try:
+            self.compiled = core.compile_model(graph.path, device, config)
+        except RuntimeError as error:
+            raise MachineError(f"OpenVINO cannot load {graph.path.name}", str(error).splitlines()[0]) from None
+        self._request = self.compiled.create_infer_request()
+        self._names = [t.name for t in graph.io.outputs]
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        results = self._request.infer(check_feeds(self.io, feeds), share_inputs=True)
+        return {name: np.array(results[name]) for name in self._names}
+
+    def reset(self) -> None:
+        pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def load(graph: Graph) -> OpenVinoSession:
+    return OpenVinoSession(graph)
+
+
+def placement(graph: Graph) -> Placement:
+    """From the runtime model, which names the kernel and the type of every node that will execute."""
+    session = OpenVinoSession(graph)
+    nodes = []
+    for op in session.compiled.get_runtime_model().get_ordered_ops():
+        facts = op.get_rt_info()
+        layer = str(facts["layerType"].astype(str))
+        if layer in DOES_NOT_COMPUTE:
+            continue
+        kernel = str(facts["primitiveType"].astype(str))
+        precision = _precision(kernel, str(facts["runtimePrecision"].astype(str)))
+        nodes.append(NodePlacement(op.get_friendly_name(), layer, precision, session.device, kernel, _macs(op, layer)))
+    return Placement(tuple(nodes), "OpenVINO runtime model")
+
+
+def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+    session = OpenVinoSession(graph, PERF_COUNT=True)
+    total: dict[tuple[str, str], float] = {}
+    for feed in feeds:
+        session.run(feed)
+        for info in session._request.get_profiling_info():
+            if info.real_time.total_seconds() > 0:
+                key = (info.node_name, info.exec_type)
+                total[key] = total.get(key, 0.0) + info.real_time.total_seconds() * 1e3 / len(feeds)
+    return sorted(((n, k, ms) for (n, k), ms in total.items()), key=lambda row: -row[2])
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MachineError("openvino is not installed", str(error), FIX) from None
+    return openvino
+
+
+def _hint(core: Any, device: str, precision: Precision) -> str:
+    if precision not in HINTS:
+        raise MachineError(f"OpenVINO runs no {precision} graph", fix="export with --precision auto")
+    if device not in core.available_devices:
+        raise MachineError(f"OpenVINO sees no {device} here", f"it sees {', '.join(core.available_devices)}")
+    if precision in (Precision.BF16, Precision.FP16):
+        able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        if precision.value.upper() not in able:
+            raise MachineError(f"this {device} has no {precision}", f"OpenVINO lists {', '.join(able)}")
+    return HINTS[precision]
+
+
+def _precision(kernel: str, runtime_precision: str) -> str:
+    """The kernel's own suffix says it (``brgconv_avx512_I8``); the data type where it has none."""
+    suffix = kernel.rpartition("_")[2].lower()
+    return TYPES.get(suffix) or TYPES.get(runtime_precision, runtime_precision)
+
+
+def _macs(op: Any, layer: str) -> int | None:
+    """Weights times output positions. Weight shapes carry groups: [out, in/group, kh, kw] or [g, o, i, kh, kw]."""
+    if layer not in ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution"):
+        return 0
+    shapes = [list(i.get_shape()) for i in op.inputs()]
+    out = list(op.outputs()[0].get_shape())
+    if layer in ("Convolution", "DeformableConvolution"):
+        weight = next(s for s in reversed(shapes[1:]) if len(s) >= len(out))
+        return prod(weight) * out[0] * prod(out[2:])
+    if layer == "Deconvolution":
+        return prod(shapes[1]) * shapes[0][0] * prod(shapes[0][2:])
+    return prod(out) * shapes[0][-1]

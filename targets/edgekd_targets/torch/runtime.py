@@ -1,0 +1,89 @@
+"""PyTorch, the reference: runs the student of a run folder, eager or compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgekd.bundle.threads import thread_count
+from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Probe, check_feeds
+from edgekd.errors import InputError, MachineError
+
+FIX = 'pip install "edgekd[distill]"'
+
+
+def probe() -> Probe:
+    try:
+        import torch
+    except ImportError as error:
+        return Probe(False, why=f"torch does not import: {error}", fix=FIX)
+    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    return Probe(True, torch.__version__, devices=tuple(devices))
+
+
+class TorchSession:
+    def __init__(self, graph: Graph) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MachineError("torch is not installed", str(error), FIX) from None
+        from edgekd.registry import recipe_part
+        from edgekd.run import open_run
+
+        options = dict(graph.options)
+        mode = options.get("mode", "eager")
+        unknown = set(options) - {"mode", "threads"}
+        if unknown or mode not in ("eager", "compile"):
+            raise InputError(f"the torch target cannot use {options}", fix="mode is eager or compile; threads")
+        torch.set_num_threads(thread_count(options))
+        run = open_run(graph.path)
+        part = recipe_part(run.record.recipe, "recipe")
+        self._torch, self.io = torch, graph.io
+        self.module = load_student(part, run)
+        self._call = torch.compile(self.module) if mode == "compile" else self.module
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        ready = check_feeds(self.io, feeds)
+        with self._torch.inference_mode():
+            outputs = self._call(*(self._torch.from_numpy(ready[t.name]) for t in self.io.inputs))
+        values = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return {t.name: v.numpy() for t, v in zip(self.io.outputs, values, strict=True)}
+
+    def reset(self) -> None:
+        pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def load_student(part: Any, run: Any) -> Any:
+    """The run's student with its weights, in eval mode."""
+    from edgekd.recipes.weights import load_weights
+
+    recipe = part.Recipe(part.Config.model_validate(run.record.config))
+    student = recipe.student()
+    load_weights(student, run.weights)
+    return student.eval()
+
+
+def load(graph: Graph) -> TorchSession:
+    return TorchSession(graph)
+
+
+def placement(graph: Graph) -> Placement:
+    """One node per leaf module; MACs by forward hooks are the recipe's business, so none are attributed."""
+    session = TorchSession(graph)
+    nodes = tuple(
+        NodePlacement(name, type(leaf).__name__, "fp32", "cpu", macs=None)
+        for name, leaf in session.module.named_modules()
+        if not list(leaf.children())
+    )
+    return Placement(nodes, "torch modules")
+
+
+def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+    import torch
+
+    session = TorchSession(graph)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for feed in feeds:
+            session.run(feed)
+    rows = [(e.key, e.key, e.self_cpu_time_total / 1e3 / len(feeds)) for e in profiler.key_averages()]
+    return sorted(rows, key=lambda row: -row[2])
