@@ -46,7 +46,7 @@ def bench(
                     {"path": str(p), **m.model_dump(mode="json", exclude={"workers"})}
                     for p, m in zip(result.paths, result.measurements, strict=True)
                 ],
-                "failures": [{"contender": f.contender.label, "error": f.error} for f in result.failures],
+                "failures": [{"contender": f.contender.label, "error": f.error.model_dump()} for f in result.failures],
             }
         )
         return result.code

@@ -174,9 +174,7 @@ def _measure(entries: list[_Entry], spec: WorkerSpec, rule: LengthRule, progress
             done += 1
             if entry.error is not None:
                 continue
-            progress(
-                f"{entry.contender.label}: latency, round {round_ + 1} of {rule.workers}", (done - 1) / steps
-            )
+            progress(f"{entry.contender.label}: latency, round {round_ + 1} of {rule.workers}", (done - 1) / steps)
             busy = busy_share(rule.settle_s)
             result = run_worker(_for(entry, spec, "latency", spec.seed + round_))
             entry.error = result.error
@@ -211,9 +209,7 @@ def _condense(
         assert base.artifact is not None
         against = [] if entry is base else comparisons(entry.records, base.artifact, base.records, seed)
         found.append(
-            measurement(
-                entry.artifact, entry.records, entry.memory, entry.placement, conditions, rule, facts, against
-            )
+            measurement(entry.artifact, entry.records, entry.memory, entry.placement, conditions, rule, facts, against)
         )
     return found
 

@@ -189,9 +189,7 @@ def evidence_from(measurement: Measurement) -> list[Evidence]:
     return found
 
 
-def _timed(
-    metric: str, value: float, unit: str, conditions: dict[str, Value], reasons: tuple[str, ...]
-) -> Evidence:
+def _timed(metric: str, value: float, unit: str, conditions: dict[str, Value], reasons: tuple[str, ...]) -> Evidence:
     return Evidence(metric=metric, value=value, unit=unit, conditions=conditions, reasons=reasons)
 
 

@@ -247,9 +247,7 @@ def _cpuinfo(text: str, key: str) -> str:
 def _cpu_model_elsewhere() -> str:
     if sys.platform != "darwin":
         return platform.processor()
-    asked = subprocess.run(
-        ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-    )
+    asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
     return asked.stdout.strip() or platform.processor()
 
 

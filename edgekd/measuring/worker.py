@@ -86,9 +86,7 @@ def main() -> int:
         else:
             result = measure_latency(spec, (entered_ns - spec.spawned_ns) / 1e6)
     except EdgekdError as error:
-        result = WorkerResult(
-            error=WorkerError(what=error.what, why=error.why, fix=error.fix, code=int(error.code))
-        )
+        result = WorkerResult(error=WorkerError(what=error.what, why=error.why, fix=error.fix, code=int(error.code)))
     except Exception as error:
         result = WorkerResult(
             error=WorkerError(
@@ -204,9 +202,7 @@ class _Run:
     synchronisation is needed before the clock is read.
     """
 
-    def __init__(
-        self, session: Session, pipeline: SpanPipeline | None, samples: Rotation, stateful: bool
-    ) -> None:
+    def __init__(self, session: Session, pipeline: SpanPipeline | None, samples: Rotation, stateful: bool) -> None:
         self._session, self._samples, self._stateful = session, samples.samples, stateful
         self._once: Callable[[Arrays], tuple[int, int, int]] = (
             _through_pipeline(session, pipeline) if pipeline else _bare(session)

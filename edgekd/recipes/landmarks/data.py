@@ -40,6 +40,7 @@ class FaceSet:
         boxes: (M, 4) float32, px of the image.
         augment: what ``batch`` changes at random; None: nothing, and ``batch`` crops as the pipeline does.
         seed: of the random changes.
+        factor: augmented copies of each face per epoch; the set is ``factor`` times as long (A8).
         input_size: side of the student's input, px.
         resampler: the io spec's.
 
@@ -57,20 +58,22 @@ class FaceSet:
         seed: int,
         input_size: int,
         resampler: str = "bilinear",
+        factor: int = 1,
     ) -> None:
         count = len(images)
         if images.ndim != 4 or points.shape[:1] != (count,) or points.shape[2:] != (2,) or boxes.shape != (count, 4):
             raise ValueError(f"images {images.shape}, points {points.shape} and boxes {boxes.shape} do not fit")
         self.images, self.points, self.boxes = images, points, boxes
         self.augment, self.seed, self.input_size, self.resampler = augment, seed, input_size, resampler
+        self.factor = factor
         self._flip = flip_permutation(points.shape[1])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) * self.factor
 
     def batch(self, keys: Sequence[Key]) -> Batch:
         """``image`` (B, 3, s, s) float32 0..1 and ``landmarks`` (B, 2N), in crop widths from its centre."""
-        chosen = [index for _, index in keys]
+        chosen = [index % len(self.images) for _, index in keys]
         points, boxes = self.points[chosen], self.boxes[chosen]
         if self.augment is None:
             sides = (self.input_size, self.input_size)
@@ -95,6 +98,7 @@ class FaceSet:
 
     def sample(self, index: int) -> Sample:
         """The face as the pipeline takes it, and its points in pixels of the same image."""
+        index %= len(self.images)
         raw = {"image": np.array(self.images[index]), "box": np.array(self.boxes[index])}
         return Sample(raw, {"landmarks": np.array(self.points[index])})
 
@@ -144,6 +148,7 @@ def _set(config: Config, name: str, images: NDArray, points: NDArray, boxes: NDA
         points,
         boxes,
         augment=config.augment if name == "train" else None,
+        factor=config.augment.factor if name == "train" else 1,
         seed=config.seed,
         input_size=config.student.input_size,
     )

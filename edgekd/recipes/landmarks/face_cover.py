@@ -92,7 +92,7 @@ def _hair(rng: Rng, look: Look, style: str) -> Cover:
         }
     elif style == "afro":
         edge = np.array([top, top + 0.01, top + 0.08, temple, -0.25, burn - 0.2, burn, 0.2, 0.9])
-        form = {"thickness": rng.uniform(0.2, 0.45), "soft": 0.10, "ragged": 0.07, "strands": 0.15}
+        form = {"thickness": rng.uniform(0.15, 0.35), "soft": 0.10, "ragged": 0.07, "strands": 0.15}
     else:  # tied back
         edge = np.array([top, top + 0.01, top + 0.06, temple - 0.1, temple + 0.1, -0.25, -0.05, -0.1, 0.8])
         form = {"thickness": rng.uniform(0.02, 0.06), "soft": 0.07, "ragged": 0.05, "strands": 0.5}

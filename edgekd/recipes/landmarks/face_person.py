@@ -97,12 +97,12 @@ def _features(rng: Rng, smile: float, opening: float) -> NDArray:
     thin = 1 - 0.2 * max(smile, 0)
     p[mouth, 1] = seam + (p[mouth, 1] - seam) * np.where(above, upper * thin, np.where(below, lower * thin, 1))
     p[mouth, 0] *= width
-    reach = np.abs(p[mouth, 0]) / (0.38 * width)
+    reach = np.abs(p[mouth, 0]) / (0.36 * width)
     under = np.isin(np.arange(48, 68), [55, 56, 57, 58, 59, 65, 66, 67])
     lips_apart = np.where(np.arange(48, 68) < 60, 0.35, 0.75)  # the jaw carries the lip's outer edge further
-    p[mouth, 1] += lips_apart * opening * under * (1 - 0.35 * reach**2) + 0.12 * opening * (reach > 0.8)
+    p[mouth, 1] += lips_apart * opening * under * (1 - 0.25 * reach**2) + 0.12 * opening * (reach > 0.8)
     p[mouth, 1] -= 0.45 * 0.12 * opening * (~under & (reach < 0.8))
     p[mouth, 1] += smile * 0.085 * (0.35 - reach**2)
     p[mouth] += rng.normal(0, (0.008, 0.02))
-    p[mouth, 1] += rng.normal(0, 0.02) * p[mouth, 0] / 0.38  # a crooked mouth
+    p[mouth, 1] += rng.normal(0, 0.02) * p[mouth, 0] / 0.36  # a crooked mouth
     return p

@@ -167,7 +167,7 @@ def paint_nose(canvas: Canvas, inner: NDArray, look: Look, rng: Rng) -> None:
         bow = inner[wing][0] + sign * (0.028 - 0.55 * (y - 0.57) ** 2 * 6)
         along = smoothstep(0.47, 0.54, y) * (1 - smoothstep(inner[wing][1], inner[wing][1] + 0.05, y))
         canvas.paint(where, dark, (strength * along * np.exp(-(((x - bow) / 0.022) ** 2))).astype(np.float32))
-        cx, cy = 0.5 * (inner[wing] + inner[base]) + (0, -0.004)
+        cx, cy = 0.5 * (inner[wing] + inner[base]) - (0, 0.022)
         u, v = (x - cx) - sign * 0.4 * (y - cy), y - cy
         radius = np.hypot(u / 0.056, v / 0.026)
         canvas.paint(where, hole, 0.95 * smoothstep(1.25, 0.6, radius))

@@ -94,5 +94,18 @@ class LandmarkMetrics:
         thresholds = np.linspace(0.0, FAILURE, 101)
         return thresholds, np.mean(errors[None, :] <= thresholds[:, None], axis=1)
 
+    def curves(
+        self, predictions: Sequence[Arrays], truths: Sequence[Arrays]
+    ) -> dict[str, tuple[Floats, Floats, str, str]]:
+        """What a report plots beside the figures: name -> (x, y, label of x, label of y)."""
+        thresholds, shares = self.ced(predictions, truths)
+        x_label = "error, % of the outer eye corners' distance"
+        return {"cumulative error distribution": (100.0 * thresholds, 100.0 * shares, x_label, "faces, %")}
+
+    def as_claimed(self, scores: Mapping[str, float]) -> dict[str, tuple[float, str, dict[str, str]]]:
+        """The figures as ``claims.toml`` names them: metric -> (value, unit, conditions)."""
+        normalizer = {"normalizer": "outer eye corners"}
+        return {"nme_percent": (scores["nme"], "% of the normalizer", normalizer)}
+
 
 METRICS = LandmarkMetrics()

@@ -61,31 +61,30 @@ CLOSE_UP = 1.7  # boxes wide
 
 def draw_landmarks(
     picture: NDArray[np.uint8],
-    box: NDArray,
-    points: NDArray,
-    reference: NDArray | None = None,
+    boxes: Sequence[NDArray],
+    points: Sequence[NDArray],
+    references: Sequence[NDArray] | None = None,
 ) -> Image.Image:
-    """The face with its contours drawn over it, large enough to be judged at a glance.
+    """A picture's faces with their contours drawn over them, large enough to be judged at a glance.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
-        box: (4,) the face's crop in px; a small face in a large picture is shown close up around it.
-        points: (N, 2) px; with 68, 98 or 29 points contours are drawn, otherwise dots.
-        reference: (N, 2) px to compare with, drawn below in a second colour, without dots.
+        boxes: (4,) each face's crop in px; faces small in a large picture are shown close up around them.
+        points: (N, 2) px of each face; with 68, 98 or 29 points contours are drawn, otherwise dots.
+        references: (N, 2) px of each face to compare with, drawn below in a second colour, without dots.
     """
-    left, top, right, bottom = _view(picture, box)
+    left, top, right, bottom = _view(picture, boxes)
     part = Image.fromarray(np.ascontiguousarray(picture[top:bottom, left:right]))
     longer = max(part.size)
     zoom = SHOWN_SIDE / longer if longer < SHOWN_SIDE else min(1.0, 2 * SHOWN_SIDE / longer)
     size = (max(1, round(part.width * zoom)), max(1, round(part.height * zoom)))
     shown = part.resize(size, Image.Resampling.BICUBIC)
-    # The line's width follows the face, not the picture: 1.5 px at a face of 300 px.
-    face = zoom * min(float(box[2] - box[0]), float(box[3] - box[1]), float(longer))
+    # The line's width follows the faces, not the picture: 1.5 px at a face of 300 px.
+    face = zoom * min(float(longer), *(float((box[2:] - box[:2]).min()) for box in boxes))
     width = float(np.clip(face / 220, 1.0, 3.0))
     origin = np.array([left, top], np.float64)
-    layers = [(PREDICTION, points, True)]
-    if reference is not None:
-        layers.insert(0, (REFERENCE, reference, False))
+    layers = [(REFERENCE, own, False) for own in references or ()]
+    layers += [(PREDICTION, own, True) for own in points]
     lines = [
         (color, _lines(shown.size, (np.asarray(own, np.float64) - origin) * zoom, width, dots=dots))
         for color, own, dots in layers
@@ -103,16 +102,17 @@ def draw_landmarks(
     return shown
 
 
-def _view(picture: NDArray[np.uint8], box: NDArray) -> tuple[int, int, int, int]:
+def _view(picture: NDArray[np.uint8], boxes: Sequence[NDArray]) -> tuple[int, int, int, int]:
+    """The whole picture, or the part around the faces where they would be too small to judge in it."""
     height, width = picture.shape[:2]
-    side = max(float(box[2] - box[0]), float(box[3] - box[1]))
+    low = np.min([box[:2] for box in boxes], axis=0).astype(float)
+    high = np.max([box[2:] for box in boxes], axis=0).astype(float)
+    side = float((high - low).max())
     if side >= FACE_SHARE * max(height, width):
         return 0, 0, width, height
-    x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
-    half = CLOSE_UP * side / 2
-    left, top = max(0, math.floor(x - half)), max(0, math.floor(y - half))
-    right, bottom = min(width, math.ceil(x + half)), min(height, math.ceil(y + half))
-    return left, top, max(left + 1, right), max(top + 1, bottom)
+    (x, y), reach = (low + high) / 2, side * CLOSE_UP / 2
+    left, top = max(0, math.floor(x - reach)), max(0, math.floor(y - reach))
+    return left, top, min(width, max(left + 1, math.ceil(x + reach))), min(height, max(top + 1, math.ceil(y + reach)))
 
 
 def _lines(size: tuple[int, int], points: NDArray, width: float, *, dots: bool) -> Image.Image:

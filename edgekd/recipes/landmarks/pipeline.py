@@ -8,7 +8,7 @@ continuous: 0 is the left (top) edge of the first pixel. Numpy and Pillow only; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +182,14 @@ class Pipeline:
         low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:], np.float64)
         return {"landmarks": ((low + high) / 2 + points * (high - low)).astype(np.float32)}
 
-    def draw(self, raw: Arrays, prediction: Arrays, reference: Arrays | None = None) -> Image.Image:
-        """The face with the prediction's contours in green and the reference's (the teacher's) in orange."""
-        picture, box = _picture_and_box(raw)
-        other = None if reference is None else np.asarray(reference["landmarks"])
-        return overlay.draw_landmarks(picture, box, np.asarray(prediction["landmarks"]), other)
+    def draw(
+        self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
+    ) -> Image.Image:
+        """One picture's faces, predictions as green contours and references (the teacher's) thinner, in orange."""
+        pictures, boxes = zip(*map(_picture_and_box, raws), strict=True)
+        points = [np.asarray(p["landmarks"]) for p in predictions]
+        others = None if references is None else [np.asarray(r["landmarks"]) for r in references]
+        return overlay.draw_landmarks(pictures[0], boxes, points, others)
 
 
 def whole_picture(picture: Picture) -> Box:

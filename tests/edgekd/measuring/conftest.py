@@ -38,7 +38,5 @@ def shared_bench(opener, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("measurements")
     steps: list[tuple[str, float]] = []
-    result = bench(
-        ["fast", "broken", "slow"], RULE, folder, seed=3, opener=opener, progress=lambda *a: steps.append(a)
-    )
+    result = bench(["fast", "broken", "slow"], RULE, folder, seed=3, opener=opener, progress=lambda *a: steps.append(a))
     return result, folder, steps

@@ -71,6 +71,9 @@ def test_frames_per_second_name_their_span(shared_bench):
 
 def test_progress_goes_from_nothing_to_all(shared_bench):
     _, _, steps = shared_bench
+    told = [text for text, _ in steps]
+    assert "fast: latency, round 2 of 2" in told
+    assert [text for text in told if text.startswith("broken")] == ["broken: memory"]  # never tried again
     shares = [share for _, share in steps]
     assert shares[0] == 0
     assert shares == sorted(shares)

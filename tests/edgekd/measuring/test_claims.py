@@ -121,9 +121,7 @@ def test_quality_needs_the_same_data():
     )
 
     def nme(**conditions):
-        return assess(
-            claim, [Evidence(metric="nme_percent", value=4.1, unit="%", conditions=conditions)]
-        ).status
+        return assess(claim, [Evidence(metric="nme_percent", value=4.1, unit="%", conditions=conditions)]).status
 
     assert nme(dataset="300W full", hardware="anything") == Status.REPRODUCED
     assert nme(dataset="drawn faces") == Status.NOT_COMPARABLE

@@ -88,9 +88,7 @@ def test_nodes_that_fell_back_taint_the_figure(records):
 def test_startup_is_the_median_of_the_processes(shared_bench, records):
     fast = shared_bench[0].measurements[0]
     slowest = records[0].result.startup.model_copy(update={"load_ms": 9000.0, "torch_imported": True})
-    changed = records[0].model_copy(
-        update={"result": records[0].result.model_copy(update={"startup": slowest})}
-    )
+    changed = records[0].model_copy(update={"result": records[0].result.model_copy(update={"startup": slowest})})
     found = measurement(
         fast.artifact,
         [changed, *records],

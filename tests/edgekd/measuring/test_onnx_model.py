@@ -83,10 +83,7 @@ def _model(path, convolutions):
     rng = np.random.default_rng(0)
     weight = numpy_helper.from_array(rng.normal(0, 0.1, (3, 3, 5, 5)).astype(np.float32), "w")
     names = ["x", *(f"t{i}" for i in range(convolutions - 1)), "y"]
-    nodes = [
-        helper.make_node("Conv", [names[i], "w"], [names[i + 1]], pads=[2, 2, 2, 2])
-        for i in range(convolutions)
-    ]
+    nodes = [helper.make_node("Conv", [names[i], "w"], [names[i + 1]], pads=[2, 2, 2, 2]) for i in range(convolutions)]
     tensors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3, 32, 32]) for n in ("x", "y")]
     graph = helper.make_graph(nodes, "g", tensors[:1], tensors[1:], [weight])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)

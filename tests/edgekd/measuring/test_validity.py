@@ -19,9 +19,7 @@ BEFORE = MachineState(
     quota_throttled_count=0,
     on_battery=False,
 )
-AFTER = BEFORE.model_copy(
-    update={"monotonic_s": 110, "total_s": 1020, "idle_s": 905, "own_s": 17, "probe_ns": 202_000}
-)
+AFTER = BEFORE.model_copy(update={"monotonic_s": 110, "total_s": 1020, "idle_s": 905, "own_s": 17, "probe_ns": 202_000})
 
 
 def test_an_undisturbed_run_gives_no_reason():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,8 +13,13 @@ from edgekd.recipes.landmarks.models import efficientnet, mobilenet_v2
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded_on_one_thread() -> Iterator[None]:
+    """Threads of such small tensors wait for each other longer than they work, the more so on busy cores."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -38,7 +44,6 @@ def trained(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("build", [lambda: mobilenet_v2(68), lambda: efficientnet(29, width=0.5, depth=0.5)])
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_folded_network_computes_the_same_without_a_batchnorm(build, dtype, limit) -> None:
-    torch.manual_seed(0)
     module = trained(build()).to(dtype)
     x = torch.rand(1, 3, 32, 32, dtype=dtype)
     folded = fold_batchnorm(module)
@@ -69,7 +74,6 @@ def test_original_is_untouched_and_the_copy_is_in_eval_mode() -> None:
 
 
 def test_bias_of_the_convolution_and_batchnorm_without_weights_are_folded() -> None:
-    torch.manual_seed(0)
     module = trained(nn.Sequential(nn.Conv1d(3, 6, 3, groups=3), nn.BatchNorm1d(6, affine=False), nn.ReLU())).double()
     x = torch.randn(2, 3, 9, dtype=torch.float64)
     assert (fold_batchnorm(module)(x) - module(x)).abs().max() <= 1e-12
@@ -110,7 +114,6 @@ def test_shared_convolution_is_not_folded_twice() -> None:
 
 
 def test_normalisation_folds_exactly_but_for_the_first_row_and_column() -> None:
-    torch.manual_seed(0)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     stem = trained(ConvNormAct(3, 8, 3, stride=2)).double()
     x = torch.rand(2, 3, 32, 32, dtype=torch.float64)

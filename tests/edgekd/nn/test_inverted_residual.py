@@ -33,7 +33,6 @@ def test_skip_exists_only_where_shapes_agree(stride: int, out: int, skip: bool) 
 
 
 def test_last_layer_of_a_block_is_linear() -> None:
-    torch.manual_seed(0)
     block = InvertedResidual(16, 24, 1, expansion=6)
     y = block(torch.randn(4, 16, 8, 8))
     assert y.min() < -0.5
@@ -48,7 +47,6 @@ def test_expansion_of_one_leaves_the_expanding_convolution_out() -> None:
 
 
 def test_squeeze_excitation_scales_each_channel_by_one_gate_from_the_channel_means() -> None:
-    torch.manual_seed(0)
     gate = SqueezeExcitation(8, 2, nn.SiLU)
     x = torch.rand(2, 8, 5, 5) + 0.1
     ratio = gate(x) / x
@@ -59,7 +57,6 @@ def test_squeeze_excitation_scales_each_channel_by_one_gate_from_the_channel_mea
 
 
 def test_stochastic_depth_drops_whole_samples_at_its_rate_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
     drop = StochasticDepth(0.3)
     y = drop(torch.ones(4000, 2, 3, 3))
     kept = y[:, 0, 0, 0] != 0
@@ -70,7 +67,6 @@ def test_stochastic_depth_drops_whole_samples_at_its_rate_and_keeps_the_mean() -
 
 
 def test_fresh_block_with_a_skip_is_the_identity_and_still_learns() -> None:
-    torch.manual_seed(0)
     block = InvertedResidual(16, 16, 1, expansion=6)
     initialize_convolutions(block)
     x = torch.rand(4, 16, 8, 8)
@@ -81,7 +77,6 @@ def test_fresh_block_with_a_skip_is_the_identity_and_still_learns() -> None:
 
 
 def test_fresh_convolutions_are_scaled_by_their_outputs_and_biases_are_zero() -> None:
-    torch.manual_seed(0)
     layer = nn.Conv2d(64, 256, 3)
     initialize_convolutions(layer)
     assert layer.weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)

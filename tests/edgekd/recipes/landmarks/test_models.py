@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,13 @@ from edgekd.recipes.landmarks.models import (
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded_on_one_thread() -> Iterator[None]:
+    """Threads of such small tensors wait for each other longer than they work, the more so on busy cores."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("points", "count"), [(68, 2_432_200), (98, 2_509_060), (29, 2_332_282)])
@@ -54,14 +60,12 @@ def test_output_is_two_numbers_a_point_at_any_input_size(build, size: int) -> No
 
 @pytest.mark.parametrize("build", [mobilenet_v2, efficientnet])
 def test_fresh_network_starts_near_zero_and_depends_on_its_input(build) -> None:
-    torch.manual_seed(0)
     y = build(68)(torch.rand(4, 3, 32, 32))
     assert y.abs().max() < 0.2
     assert y.std(0).mean() > 1e-4
 
 
 def test_fresh_student_learns_within_twenty_steps_where_a_bright_square_is() -> None:
-    torch.manual_seed(0)
     student = mobilenet_v2(1, width=0.35)
     optimizer = torch.optim.Adam(student.parameters(), 2e-3)
     corners = torch.randint(0, 48, (8, 2))
@@ -81,7 +85,6 @@ def test_fresh_student_learns_within_twenty_steps_where_a_bright_square_is() -> 
 
 
 def test_dropout_and_stochastic_depth_act_in_training_alone() -> None:
-    torch.manual_seed(0)
     x = torch.rand(2, 3, 32, 32)
     for kwargs in ({"dropout": 0.5}, {"dropout": 0.0, "stochastic_depth": 0.5}):
         teacher = efficientnet(29, width=0.35, depth=1.0, **kwargs)
@@ -102,7 +105,6 @@ def test_stochastic_depth_grows_with_the_depth() -> None:
 
 
 def test_head_keeps_full_precision_under_bf16_autocast() -> None:
-    torch.manual_seed(0)
     student = mobilenet_v2(68, 0.35).eval()
     nn.init.normal_(student.head.weight, std=0.05)
     with torch.autocast("cpu", torch.bfloat16):
@@ -166,11 +168,8 @@ def test_student_exports_to_onnx_as_convolutions_clips_and_one_gemm(tmp_path: Pa
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     ort = pytest.importorskip("onnxruntime")
-    from collections import Counter
-
     from edgekd.nn.folding import fold_batchnorm
 
-    torch.manual_seed(0)
     student = mobilenet_v2(68, 0.35)
     with torch.no_grad():
         for layer in student.modules():  # a bias of zero would be left out of the graph

@@ -179,7 +179,7 @@ def test_an_item_goes_through_the_pipeline_and_is_drawn(photo):
     [(_, raw)] = pipe.read({"image": str(photo), "box": "10,5,90,70"})
     assert pipe.preprocess(raw)["image"].shape == (1, 3, 48, 48)
     points = pipe.postprocess({"landmarks": np.linspace(-0.3, 0.3, 136, dtype=np.float32)[None]}, raw)
-    plain, compared = pipe.draw(raw, points), pipe.draw(raw, points, {"landmarks": points["landmarks"] + 5})
+    plain, compared = pipe.draw([raw], [points]), pipe.draw([raw], [points], [{"landmarks": points["landmarks"] + 5}])
     assert plain.size == compared.size == (640, 427)
     assert np.abs(np.asarray(plain, int) - np.asarray(compared, int)).max() > 50
 
