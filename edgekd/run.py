@@ -29,6 +29,7 @@ class StageRecord(StrictModel):
     seconds: float
     precision: str
     weights: int
+    starts_from: dict[str, Any] = Field(default_factory=dict)
 
 
 class RunRecord(StrictModel):

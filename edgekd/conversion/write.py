@@ -15,6 +15,7 @@ from edgekd.bundle.placement import summarize
 from edgekd.contracts import Array, Precision, Profile
 from edgekd.conversion.trial import Canonical, Trial
 from edgekd.registry import builder
+from edgekd.run import RunRecord
 from edgekd.storage import sha256_file, whole_folder, write_arrays, write_text
 
 VECTORS = 16  # enough to rotate through; small enough to travel
@@ -69,7 +70,7 @@ def write_bundle(
             candidates=tuple(candidates),
             placement=summarize(chosen.placement) if chosen.placement else None,
             vectors=tolerances,
-            licences=_licences(data),
+            licences=_licences(record),
             provenance={
                 "run": run.name,
                 "run_path": os.path.relpath(run.path.resolve(), folder.resolve()),
@@ -123,13 +124,16 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], dic
     return arrays, facts
 
 
-def _licences(data: dict[str, Any]) -> dict[str, str]:
-    licences = {}
-    for source in data.get("sources", []):
-        licences[str(source["source"])] = str(source.get("licence", "unknown"))
-    labels = data.get("labels", {})
+def _licences(record: RunRecord) -> dict[str, str]:
+    """Of pictures, labels and the weights that training started from, as far as they are known."""
+    licences = {str(s["source"]): str(s.get("licence", "unknown")) for s in record.data.get("sources", [])}
+    labels = record.data.get("labels", {})
     if labels:
         licences[f"labels ({labels.get('teacher', 'unknown')})"] = str(labels.get("licence", "unknown"))
+    for stage in record.stages:
+        if stage.starts_from:
+            source = stage.starts_from["source"]
+            licences[f"weights {stage.name} started from ({source})"] = stage.starts_from.get("license", "unknown")
     return licences
 
 

@@ -80,6 +80,7 @@ class Stage:
         schedule: (optimizer, steps in all) -> scheduler stepped each batch, or None.
         frozen: modules that ``step`` consults and nothing trains (teachers); kept in eval, without gradient.
         epochs, batch_size: of this stage.
+        starts_from: provenance of the weights it starts from (source, sha256, license); empty = fresh ones.
         role: what the stage is for.
     """
 
@@ -92,6 +93,7 @@ class Stage:
     epochs: int
     batch_size: int
     frozen: Mapping[str, nn.Module] = field(default_factory=dict)
+    starts_from: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Metrics(Protocol):

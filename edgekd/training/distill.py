@@ -139,6 +139,7 @@ def _walk(stage: Stage, folder: Path, datasets: Datasets, judge: Judge, config: 
         seconds=time.monotonic() - start,
         precision=outcome.precision,
         weights=sum(p.numel() for p in stage.model.parameters()),
+        starts_from=dict(stage.starts_from),
     )
     write_json(finished, record.model_dump(mode="json"))
     return record

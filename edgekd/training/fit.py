@@ -100,14 +100,14 @@ def fit(
     )
     last = folder / "last.ckpt"
     # Twice as fast for convolutions on CPUs and GPUs alike; the same numbers up to rounding.
-    stage.model.train().to(memory_format=torch.channels_last)
+    stage.model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
     best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
-    stage.model.cpu().to(memory_format=torch.contiguous_format).eval()
+    stage.model.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     choose = max if judge.metrics.higher_is_better else min
     top = choose(module.history, key=lambda row: row[primary])
     return Outcome(

@@ -18,7 +18,7 @@ def faster_precision(stage: Stage, batch: Batch, steps: int = 4) -> str:
     saved = copy.deepcopy(stage.model.state_dict())
     times: dict[bool, list[float]] = {False: [], True: []}
     was_training = stage.model.training
-    stage.model.train().to(memory_format=torch.channels_last)
+    stage.model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         for index in range(steps):
             for bf16 in (False, True):

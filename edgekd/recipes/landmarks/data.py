@@ -23,7 +23,7 @@ from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
 
 Progress = Callable[[str, float], None]
 
-DRAWN_VERSION = 1  # part of the cache's key: raised when drawn faces change
+DRAWN_VERSION = 2  # part of the cache's key: raised when drawn faces change
 DRAWN_CHUNK = 20
 # A drawn face fills its picture: its box is about 0.88 of it (0.80..0.94), so about as large as the input.
 DRAWN_MARGIN = 1.15

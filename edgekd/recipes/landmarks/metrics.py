@@ -105,7 +105,7 @@ class LandmarkMetrics:
     def as_claimed(self, scores: Mapping[str, float]) -> dict[str, tuple[float, str, dict[str, str]]]:
         """The figures as ``claims.toml`` names them: metric -> (value, unit, conditions)."""
         normalizer = {"normalizer": "outer eye corners"}
-        return {"nme_percent": (scores["nme"], "% of the normalizer", normalizer)}
+        return {"nme_percent": (scores["nme"], "% of eye distance", normalizer)}
 
 
 METRICS = LandmarkMetrics()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,8 @@ class Recipe:
 
     def _student_stage(self, name: str, role: str, frozen: dict[str, nn.Module]) -> Stage:
         student, loss = self.student(), self.config.loss
-        if self.config.student.init:
-            load_trunk(student, self.config.student.init)
+        init = self.config.student.init
+        starts_from = load_trunk(student, init) if init else {}
         kd = KDLoss(loss.form, "tough" in frozen, "tolerant" in frozen, loss.hard)
 
         def step(batch: Batch) -> dict[str, torch.Tensor]:
@@ -103,7 +103,7 @@ class Recipe:
                 soft = {name: teacher(batch["image"]) for name, teacher in frozen.items()}
             return kd(student(batch["image"]), batch["landmarks"], **soft)
 
-        return self._stage(name, role, student, step, self.config.train.epochs, frozen)
+        return self._stage(name, role, student, step, self.config.train.epochs, frozen, starts_from)
 
     def _stage(
         self,
@@ -113,6 +113,7 @@ class Recipe:
         step: Callable[[Batch], dict[str, torch.Tensor]],
         epochs: int,
         frozen: dict[str, nn.Module],
+        starts_from: Mapping[str, Any] | None = None,
     ) -> Stage:
         train = self.config.train
 
@@ -129,6 +130,7 @@ class Recipe:
             epochs=epochs,
             batch_size=train.batch_size,
             frozen=frozen,
+            starts_from=starts_from or {},
         )
 
 
