@@ -135,10 +135,58 @@ def measure_speed(run: Path, bundles: dict[str, Path]) -> dict[str, Any]:
     sessions["torch channels-last"] = channels_last
     sessions["torch compile"] = open_artifact(str(run), "compile", THREADS).load()
     sessions |= {name: open_artifact(str(path), None, THREADS).load() for name, path in bundles.items()}
+    sessions |= peers(run, bundles)
     pipeline = eager.pipeline()
     feeds = [pipeline.preprocess(raw) for raw in eager.inputs()]
     print(f"busy before the race: {busy_share(1.0):.0%}", flush=True)
     return race(sessions, feeds, rounds=40, block=20, budget_s=180)
+
+
+def peers(run: Path, bundles: dict[str, Path]) -> dict[str, Any]:
+    """What the same student could have been: other placements of Q/DQ, and no edgekd around the runtime."""
+    import nncf
+    import onnxruntime
+    import openvino
+
+    from edgekd.contracts import Graph, Precision
+    from edgekd.conversion.calibration import RunCalibration
+    from edgekd_targets.openvino import runtime
+
+    fp32, int8 = edgekd.open(bundles["openvino fp32"]), edgekd.open(bundles["onnxruntime int8"])
+    io = fp32.graph().io
+    folder = bundles["openvino fp32"].parent / "peers"
+    folder.mkdir()
+    calibration = RunCalibration(open_run(run), fp32.pipeline)
+    core = openvino.Core()
+    dataset = nncf.Dataset(list(calibration))
+    preset = nncf.QuantizationPreset.MIXED
+    direct = nncf.quantize(
+        core.read_model(fp32.path / "model.onnx"), dataset, preset=preset, subset_size=len(calibration)
+    )
+    openvino.save_model(direct, folder / "direct.xml", compress_to_fp16=False)
+    openvino.save_model(core.read_model(int8.path / "model.onnx"), folder / "ort.xml", compress_to_fp16=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    bare = onnxruntime.InferenceSession(int8.path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    return {
+        "openvino int8, NNCF on the IR": runtime.load(
+            Graph(folder / "direct.xml", io, Precision.INT8, {"threads": THREADS})
+        ),
+        "openvino int8, ONNX Runtime's Q/DQ": runtime.load(
+            Graph(folder / "ort.xml", io, Precision.INT8, {"threads": THREADS})
+        ),
+        "onnxruntime int8, bare loop": BareLoop(bare),
+    }
+
+
+class BareLoop:
+    """onnxruntime.InferenceSession with nothing around it."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def run(self, feeds: Any) -> Any:
+        return self.session.run(None, feeds)
 
 
 def start_up(bundles: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgekd.errors import InputError, nearest
 from edgekd.registry import recipe_entry, recipe_part
-from edgekd.toml import first_problem, parse_toml_value, read_toml
+from edgekd.toml import first_problem, keys_at, not_finite, parse_toml_value, read_toml
 
 
 def presets(recipe: str) -> dict[str, Path]:
@@ -52,14 +52,35 @@ def resolve(recipe: str, preset: str | None = None, file: Path | None = None, se
             config = model.model_validate(merged)
         except ValidationError as error:
             raise first_problem(error, merged, model, origin) from None
+        if key := not_finite(merged):
+            raise InputError(f"{origin}: {key} cannot be used", "it is NaN or infinite", "give a finite number")
     return config
+
+
+def restore(recipe: str, recorded: dict[str, Any], origin: str) -> Any:
+    """The ``Config`` that ``origin``, a run, was made with.
+
+    Raises:
+        InputError: a key or a value that this recipe no longer has.
+    """
+    model: type[BaseModel] = recipe_part(recipe, "config").Config
+    try:
+        return model.model_validate(recorded)
+    except ValidationError as error:
+        raise first_problem(error, recorded, model, origin) from None
+
+
+def has_key(recipe: str, key: str) -> bool:
+    """Whether the recipe can be configured by ``section.key``."""
+    *section, last = key.split(".")
+    return last in keys_at(recipe_part(recipe, "config").Config, section)
 
 
 def dump(config: BaseModel) -> str:
     """The config as TOML text; ``resolve(file=...)`` of it gives the same config."""
     import tomli_w
 
-    return tomli_w.dumps(config.model_dump(mode="json"))
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:

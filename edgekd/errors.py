@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -56,6 +57,34 @@ class MachineError(EdgekdError):
     """This machine cannot do it: no runtime, no driver, no disk. Exit 4."""
 
     code = Exit.MACHINE
+
+
+class StoppedError(EdgekdError):
+    """Ctrl-C, where there is something to say about going on. Exit 130."""
+
+    code = Exit.INTERRUPTED
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_TOO_MUCH = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+def refused_by_system(error: OSError, path: object = None) -> EdgekdError | None:
+    """What the operating system refused, in our words; None where nobody but us can put it right."""
+    named = path if path is not None else error.filename or "an output or temporary file"
+    reason = error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        fix = "make room (df -h, ulimit -f, quota) there and in the temporary folder, or write somewhere else"
+        return MachineError(f"cannot write {named}", f"{reason}; nothing was left behind", fix)
+    if error.errno in _IN_THE_WAY:
+        return InputError(f"cannot write {named}", f"{error.filename or named} is in the way", "choose another --out")
+    if error.errno in _NOT_ALLOWED:
+        return InputError(f"cannot use {named}", reason)
+    if error.errno in _TOO_MUCH:
+        return MachineError(f"cannot go on with {named}", reason)
+    return None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -116,10 +116,15 @@ def profile(spec: str) -> Profile:
     else:
         raise InputError(f"{target} has no profile {name!r}", fix=nearest(name, known))
     data = read_toml(path)
+    if given := sorted({"name", "target"} & set(data)):
+        raise InputError(f"{path}: unknown key {given[0]!r}", "file and --target say it", f"remove {given[0]}")
     try:
-        return Profile.model_validate({"name": path.stem, "target": target, **data})
+        found = Profile.model_validate({"name": path.stem, "target": target, **data})
     except ValidationError as error:
         raise first_problem(error, data, Profile, str(path)) from None
+    if not found.precisions or len(set(found.precisions)) < len(found.precisions):
+        raise InputError(f"{path}: precisions must name at least one, each once", fix='precisions = ["int8", "fp32"]')
+    return found
 
 
 def _import(module: str, extra: str) -> ModuleType:

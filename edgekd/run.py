@@ -12,6 +12,7 @@ from edgekd.errors import InputError
 from edgekd.storage import read_arrays, read_json, row, section, sha256_file, write_json
 
 SCHEMA_VERSION = 1
+FILES = ("student.safetensors", "heldout.npz", "calibration.npz", "config.toml")  # of a complete run
 
 
 class StageRecord(StrictModel):
@@ -82,6 +83,9 @@ class HeldOut:
     def __init__(self, arrays: Arrays) -> None:
         self.raw, self.truth = section(arrays, "raw"), section(arrays, "truth")
         self.student, self.teacher = section(arrays, "student"), section(arrays, "teacher")
+        counts = {len(value) for part in (self.raw, self.truth, self.student) for value in part.values()}
+        if not (self.raw and self.truth and self.student) or len(counts) != 1 or 0 in counts:
+            raise InputError("the held-out data is incomplete", "raw, truth and student must hold the same samples")
 
     def __len__(self) -> int:
         return len(next(iter(self.raw.values())))
@@ -99,7 +103,9 @@ def is_run(path: Path) -> bool:
 
 def read_record(path: Path) -> RunRecord:
     data = read_json(path / "run.json")
-    version = data.get("schema_version", 0) if isinstance(data, dict) else 0
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{path / 'run.json'} is damaged", "it states no schema_version", "distil again")
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{path} has run schema {version}",
@@ -111,7 +117,7 @@ def read_record(path: Path) -> RunRecord:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        raise InputError(f"{path / 'run.json'} is damaged", f"{where}: {problem['msg']}") from None
+        raise InputError(f"{path / 'run.json'} is damaged", f"{where}: {problem['msg']}", "distil again") from None
 
 
 def write_record(path: Path, record: RunRecord) -> None:
@@ -135,8 +141,8 @@ def open_run(path: Path) -> Run:
             "its training was interrupted or is still going",
             f"edgekd distill {record.recipe} --out {path} --resume",
         )
-    for name, sha in record.files.items():
-        file = path / name
+    for name in sorted({*FILES, *record.files}):
+        file, sha = path / name, record.files.get(name)
         if not file.is_file():
             raise InputError(f"{file} is missing", "the run lists it", "distil again, or restore the file")
         if sha256_file(file) != sha:
@@ -146,7 +152,8 @@ def open_run(path: Path) -> Run:
 
 def newest_run(root: Path = Path("runs")) -> Path:
     """The run written last below ``root``."""
-    found = sorted(root.glob("*/run.json"), key=lambda p: p.stat().st_mtime) if root.is_dir() else []
+    written = [p for p in root.glob("*/run.json") if not p.parent.name.startswith(".")] if root.is_dir() else []
+    found = sorted(written, key=lambda p: p.stat().st_mtime)
     if not found:
         raise InputError(f"there is no run in {root}/", fix="edgekd distill RECIPE --out runs/NAME makes one")
     return found[-1].parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.contracts import Array, Arrays
-from edgekd.errors import InputError, MachineError
+from edgekd.errors import InputError, refused_by_system
 
 
 def sha256_file(path: Path) -> str:
@@ -39,11 +38,34 @@ def sha256_arrays(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def refuse_existing(path: Path, overwrite: bool, other: str = "") -> None:
-    """An existing output is refused unless ``overwrite``."""
-    if path.exists() and not overwrite:
+def refuse_existing(path: Path, overwrite: bool, other: str = "", marker: str = "") -> None:
+    """Refuses, before any work is done, an output that cannot be written or must not be replaced.
+
+    Args:
+        other: what else may be done about an existing output.
+        marker: the file by which a folder is known as what is written here (``run.json``); empty: a file is written.
+
+    Raises:
+        InputError: ``path`` exists and ``overwrite`` is False; it is something else than what is written here;
+            a file stands where one of its folders must be.
+    """
+    for above in path.parents:
+        if above.exists() and not above.is_dir():
+            raise InputError(f"cannot write {path}", f"{above} is a file", "choose another --out")
+    if not path.exists() or (marker and _is_empty(path)):
+        return
+    if marker and not (path / marker).is_file():
+        why = f"it has no {marker}, so it is not replaced, with or without --overwrite"
+        raise InputError(f"{path} exists and is something else", why, "choose another --out")
+    if not marker and path.is_dir():
+        raise InputError(f"{path} is a folder", "a file is written here", "choose another --out")
+    if not overwrite:
         fix = "--overwrite replaces it" + (f", {other}" if other else "")
         raise InputError(f"{path} exists", "existing output is never replaced unasked", fix)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 @contextmanager
@@ -67,7 +89,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields a temporary folder beside ``path``; renamed to it when the block succeeds, removed when not."""
-    refuse_existing(path, overwrite)
+    if path.exists() and not _is_empty(path) and not (overwrite and path.is_dir()):
+        raise InputError(f"{path} exists", "existing output is never replaced unasked", "--overwrite replaces a folder")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -76,20 +99,26 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o777 & ~umask)
-            old = None
-            if path.exists():
-                old = path.with_name(f".{path.name}.old-{os.getpid()}")
-                path.rename(old)
-            try:
-                temporary.rename(path)
-            except OSError:
-                if old is not None:
-                    old.rename(path)
-                raise
-            if old is not None:
-                shutil.rmtree(old)
+            replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Renames ``new`` to ``path``; a folder that was there is removed afterwards, or put back if that fails."""
+    path = path.resolve()
+    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    try:
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    finally:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,7 +135,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}", error.strerror or str(error)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged", f"not valid JSON: {error}") from None
 
 
@@ -141,10 +170,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise InputError(f"cannot write {path}", f"{error.filename} is in the way") from None
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            raise MachineError(f"cannot write {path}", f"{error.strerror}; nothing was left behind") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise InputError(f"cannot write {path}", error.strerror or "not permitted") from None
-        raise
+        told = refused_by_system(error, path)
+        if told is None:
+            raise
+        raise told from None

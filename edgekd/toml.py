@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,15 +43,31 @@ def first_problem(error: ValidationError, data: Mapping[str, Any], model: type[B
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _keys(model, path[:-1])
+        known = keys_at(model, path[:-1])
         return InputError(f"{origin}: unknown key {key!r}", fix=nearest(path[-1], known))
     if problem["type"] == "missing":
         return InputError(f"{origin}: {key} is missing", fix=f"add {path[-1]} = ...")
     value = problem.get("input")
-    return InputError(f"{origin}: {key} = {value!r} cannot be used", problem["msg"])
+    fix = ""
+    if problem["type"] in ("literal_error", "enum"):
+        known = re.findall(r"'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+        fix = nearest(str(value), known) if known else ""
+    return InputError(f"{origin}: {key} = {value!r} cannot be used", problem["msg"], fix)
 
 
-def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+def not_finite(data: Mapping[str, Any], above: str = "") -> str:
+    """The first key whose value is NaN or infinite, as ``section.key``; empty where there is none."""
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            if found := not_finite(value, f"{above}{key}."):
+                return found
+        elif isinstance(value, float) and not math.isfinite(value):
+            return f"{above}{key}"
+    return ""
+
+
+def keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys of the section at ``path``; none where there is no such section."""
     for part in path:
         field = model.model_fields.get(part)
         inner = field.annotation if field else None

@@ -17,6 +17,7 @@ CONFIG = """\
 train = 48
 val = 8
 test = 12
+cache = "{cache}"
 
 [student]
 input_size = 32
@@ -30,7 +31,7 @@ epochs = 1
 batch_size = 16
 precision = "fp32"
 """
-"""A landmarks student of seconds: drawn faces, 32-pixel input, no teachers, one epoch."""
+"""A landmarks student of seconds: drawn faces (kept in ``cache``), 32-pixel input, no teachers, one epoch."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,9 +45,10 @@ def one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The TOML that ``tiny_run`` was distilled with."""
-    path = tmp_path_factory.mktemp("config") / "tiny.toml"
-    path.write_text(CONFIG, encoding="utf-8")
+    """The TOML that ``tiny_run`` was distilled with; its faces are drawn once for all who use it."""
+    folder = tmp_path_factory.mktemp("config")
+    path = folder / "tiny.toml"
+    path.write_text(CONFIG.format(cache=(folder / "faces").as_posix()), encoding="utf-8")
     return path
 
 

@@ -11,15 +11,16 @@ from edgekd.contracts import Array
 def distance(found: Array, reference: Array) -> Distance:
     """max|a-b| / max(1, max|b|); SQNR = 10 log10(sum b² / sum (a-b)²) in dB, None if equal; cosine.
 
-    A NaN or infinity in ``found`` gives an infinite ``relative_max``, so that no gate lets it pass.
+    A NaN or infinity on either side, or another shape, gives an infinite ``relative_max``, so that no gate
+    lets it pass.
     """
     a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
-    if a.shape != b.shape or not np.isfinite(a).all():
+    if found.shape != reference.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return Distance(relative_max=float("inf"), sqnr_db=float("-inf"), cosine=0.0)
-    error = float(np.square(a - b).sum())
+    error, signal = float(np.square(a - b).sum()), float(np.square(b).sum())
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return Distance(
         relative_max=float(np.abs(a - b).max() / max(1.0, np.abs(b).max())),
-        sqnr_db=float(10 * np.log10(np.square(b).sum() / error)) if error > 0 and b.any() else None,
+        sqnr_db=None if error == 0 else float(10 * np.log10(signal / error)) if signal > 0 else float("-inf"),
         cosine=float(a @ b / norm) if norm > 0 else float(error == 0),
     )

@@ -68,15 +68,28 @@ def _found(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _extras() -> list[dict[str, Any]]:
+def pip_line(module: str) -> str:
+    """What installs ``module``: the first extra that brings it, else the package of that name."""
+    wanted = module.replace("_", "-").lower()
+    for extra, packages in _packages_by_extra().items():
+        if wanted in (package.lower() for package in packages):
+            return f'pip install "edgekd[{extra}]"'
+    return f"pip install {wanted}"
+
+
+def _packages_by_extra() -> dict[str, list[str]]:
     """From the installed package's own metadata, so that this list cannot fall behind it."""
     extras: dict[str, list[str]] = {}
     for line in requires("edgekd") or []:
         match = re.match(r"([A-Za-z0-9_.-]+).*extra\s*==\s*['\"]([a-z-]+)['\"]", line)
         if match and match[1] != "edgekd":
             extras.setdefault(match[2], []).append(match[1])
+    return extras
+
+
+def _extras() -> list[dict[str, Any]]:
     rows = []
-    for extra, packages in extras.items():
+    for extra, packages in _packages_by_extra().items():
         installed, missing = [], []
         for package in packages:
             try:

@@ -100,7 +100,7 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
     if path.suffix == ".onnx" and path.is_file():
         return _inspect_onnx(path)
     if path.is_file():
-        raise InputError(f"{path} is neither a bundle folder nor an .onnx file")
+        raise InputError(f"{path} is neither a bundle folder nor an .onnx file", fix="edgekd inspect bundles/NAME")
     bundle = open_bundle(path, threads)
     try:
         placement = bundle.runtime.placement(bundle.graph())
@@ -128,7 +128,7 @@ def _inspect_onnx(path: Path) -> Inspection:
         from google.protobuf.message import DecodeError
     except ImportError:
         raise MachineError("onnx is not installed", fix='pip install "edgekd[onnxruntime]"') from None
-    from edgekd.nn.onnx_graph import macs_by_node
+    from edgekd.nn.onnx_graph import MAC_OPS, macs_by_node
 
     try:
         model = onnx.load(path)
@@ -144,7 +144,15 @@ def _inspect_onnx(path: Path) -> Inspection:
         "macs": sum(costs.values()),
     }
     nodes = tuple(
-        NodePlacement(n.name, n.op_type, "", "not placed", n.domain, costs.get(n.name, 0)) for n in model.graph.node
+        NodePlacement(
+            n.name,
+            n.op_type,
+            "",
+            "not placed",
+            n.domain,
+            costs.get(n.output[0], None if n.op_type in MAC_OPS else 0) if n.output else 0,
+        )
+        for n in model.graph.node
     )
     return Inspection(str(path), path.stat().st_size, None, "", nodes, None, facts)
 

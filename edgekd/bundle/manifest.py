@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from edgekd.contracts import IoSpec, Precision, StrictModel
 from edgekd.errors import InputError
-from edgekd.storage import read_json
+from edgekd.storage import read_json, write_text
 
 SCHEMA_VERSION = 1
 
 
 class Distance(StrictModel):
     """How far outputs are from their reference: max|a-b| / max(1, max|b|), SQNR in dB, cosine."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # a NaN output is infinitely far, and must be read back
 
     relative_max: float
     sqnr_db: float | None  # None where the outputs are identical
@@ -28,6 +31,8 @@ class GateRecord(StrictModel):
     ``before`` and ``after`` are the primary metric on either side of the arrow, ``interval`` the 95 %
     bootstrap interval of its relative loss, ``where`` names the runtime or the reference that was asked.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     arrow: str
     where: str
@@ -75,6 +80,7 @@ class GraphEntry(StrictModel):
 
 class Manifest(StrictModel):
     schema_version: int = SCHEMA_VERSION
+    sha256: str = ""  # of this file, with this value left empty
     name: str
     edgekd_version: str
     created: str  # UTC, ISO 8601
@@ -98,8 +104,22 @@ class Manifest(StrictModel):
     files: dict[str, dict[str, Any]]  # relative path -> {sha256, bytes}
 
 
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes ``manifest.json`` into the bundle's folder, sealed with its own sha256."""
+    text = manifest.model_copy(update={"sha256": ""}).model_dump_json(indent=1) + "\n"
+    write_text(path / "manifest.json", _sealed(text, _seal(text)))
+
+
+def _seal(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sealed(text: str, seal: str) -> str:
+    return text.replace('"sha256": ""', f'"sha256": "{seal}"', 1)
+
+
 def read_manifest(path: Path) -> Manifest:
-    """Raises InputError for no bundle, a damaged manifest, or one with a newer schema."""
+    """Raises InputError for no bundle, a manifest changed by as little as one byte, or one with a newer schema."""
     file = path / "manifest.json"
     if not path.is_dir():
         raise InputError(f"there is no bundle {path}", fix="edgekd export RUN --target TARGET makes one")
@@ -115,6 +135,11 @@ def read_manifest(path: Path) -> Manifest:
             f"this edgekd reads up to {SCHEMA_VERSION}",
             "pip install --upgrade edgekd",
         )
+    text, seal = file.read_text(encoding="utf-8"), str(data.get("sha256"))
+    bare = text.replace(f'"sha256": "{seal}"', '"sha256": ""', 1)
+    if _sealed(bare, _seal(bare)) != text:
+        fix = "copy the bundle again from where it was made, or export the run again"
+        raise InputError(f"{file} has changed", "its sha256 is not the one that it states", fix)
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:

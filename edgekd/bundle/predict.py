@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from edgekd.storage import read_arrays, refuse_existing, whole_file, write_array
 
 Progress = Callable[[str, float], None]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+OVERLAY = re.compile(r"\d{5,}-.*\.png")  # its name in a folder
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 
 
@@ -41,7 +43,7 @@ def predict(
     bundle = open_bundle(path, threads)
     target = Path(out) if out is not None else None
     if target is not None:
-        refuse_existing(target, overwrite)
+        _check_output(target, inputs, overwrite)
     if bundle.manifest.recipe is None:
         return _predict_arrays(bundle, inputs, target)
     named = _named(inputs, bundle.manifest.graphs["main"].io.inputs[0].name)
@@ -70,6 +72,20 @@ def predict(
     return results
 
 
+def _check_output(path: Path, inputs: Sequence[str], overwrite: bool) -> None:
+    """Before anything is read: an overlay never replaces an input, a folder only one of overlays."""
+    for text in inputs:
+        source = Path(text.rpartition("=")[2])
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InputError(f"{path} is the input", "it is not replaced by its overlay", "choose another --out")
+    if not path.is_dir():
+        refuse_existing(path, overwrite)
+    elif path.suffix or not all(OVERLAY.fullmatch(file.name) for file in path.iterdir()):
+        raise InputError(f"{path} holds more than overlays", "such a folder is never replaced", "choose another --out")
+    elif not overwrite:
+        raise InputError(f"{path} exists", "existing output is never replaced unasked", "--overwrite replaces it")
+
+
 def _by_picture(
     items: Iterator[tuple[str, dict[str, Any]]],
 ) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
@@ -91,7 +107,7 @@ def _named(inputs: Sequence[str], first: str) -> dict[str, str]:
         if not equals:
             name, value = first, text
         if name in named:
-            raise InputError(f"the input {name} is given twice")
+            raise InputError(f"the input {name} is given twice", "a bare PATH is the first input", "NAME=PATH for others")
         named[name] = value
     return named
 

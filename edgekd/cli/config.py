@@ -9,7 +9,7 @@ import typer
 
 from edgekd.cli.options import Debug, Json, Quiet, Verbose, print_json
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 
 @app.callback()

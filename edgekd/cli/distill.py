@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekd.cli.options import Debug, Json, Overwrite, Quiet, Verbose, print_json, print_table, progress, say
+from edgekd.errors import StoppedError
 
 
 def distill(
@@ -42,21 +43,29 @@ def distill(
         if not quiet and not json_output:
             say(f"preset {preset} (the recipe's default; `edgekd config show {recipe} --preset {preset}`)")
     from edgekd.training.distill import distill as run_distill
+    from edgekd.training.distill import unfinished
 
-    with progress(quiet) as tell:
-        run = run_distill(
-            recipe,
-            out,
-            preset=preset,
-            config_file=config,
-            settings=settings or (),
-            data=data or (),
-            teacher=teacher,
-            control=control,
-            resume=resume,
-            overwrite=overwrite,
-            progress=tell,
-        )
+    try:
+        with progress(quiet) as tell:
+            run = run_distill(
+                recipe,
+                out,
+                preset=preset,
+                config_file=config,
+                settings=settings or (),
+                data=data or (),
+                teacher=teacher,
+                control=control,
+                resume=resume,
+                overwrite=overwrite,
+                progress=tell,
+            )
+    except KeyboardInterrupt:
+        if unfinished(out) is None:
+            raise
+        why = "every finished epoch is kept" + (f"; {out} stays as it is until then" if overwrite else "")
+        again = f"edgekd distill {recipe} --out {out} --resume" + (f" --teacher {teacher}" if teacher else "")
+        raise StoppedError("interrupted", why, again) from None
     record = run.record
     if json_output:
         print_json({"run": str(run.path), **record.model_dump(mode="json")})

@@ -13,7 +13,7 @@ import typer
 
 from edgekd.cli import bench, config, distill, doctor, evaluate, export, inspect, predict, report, verify
 from edgekd.cli import list as list_
-from edgekd.errors import EdgekdError, Exit
+from edgekd.errors import EdgekdError, Exit, MachineError, refused_by_system
 
 VERBS: dict[str, Callable[..., Any]] = {
     "doctor": doctor.doctor,
@@ -48,18 +48,23 @@ app.add_typer(config.app, name="config", help="Shows a recipe's configuration.")
 
 def main() -> None:
     """Runs the command line; every error becomes one message and the right exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without → must not cost the result
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     debug, as_json = "--debug" in arguments, "--json" in arguments
+    if not arguments:
+        arguments = ["--help"]
     try:
         result = app(arguments, standalone_mode=False)
+        if result == Exit.INTERRUPTED:  # typer's answer to Ctrl-C in a verb
+            raise KeyboardInterrupt
         return int(result) if isinstance(result, int) else int(Exit.OK)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", "nothing that was already made is harmed", "", Exit.INTERRUPTED, as_json)
-    except typer.Abort:
-        return _fail("interrupted", "", "", Exit.INTERRUPTED, as_json)
     except _Usage as error:
         return _fail(error.format_message(), "", "edgekd VERB --help", Exit.INPUT, as_json)
     except EdgekdError as error:
@@ -69,11 +74,34 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
+    except ModuleNotFoundError as error:
+        if debug:
+            traceback.print_exc()
+        return _not_installed(error, as_json)
+    except (OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        told = refused_by_system(error) if isinstance(error, OSError) else MachineError("there is too little memory")
+        return _fail(told.what, told.why, told.fix, told.code, as_json) if told else _bug(error, as_json)
     except Exception as error:  # a bug of ours: said in one line, with the way to see it whole
         if debug:
             traceback.print_exc()
-        what = f"a bug in edgekd: {type(error).__name__}: {error}"
-        return _fail(what, "", "run it again with --debug and report what it prints", Exit.BUG, as_json)
+        return _bug(error, as_json)
+
+
+def _bug(error: Exception, as_json: bool) -> int:
+    what = f"a bug in edgekd: {type(error).__name__}: {error}"
+    return _fail(what, "", "run it again with --debug and report what it prints", Exit.BUG, as_json)
+
+
+def _not_installed(error: ModuleNotFoundError, as_json: bool) -> int:
+    """What an extra would have brought along is this machine's lack; a module of our own is our bug."""
+    from edgekd.bundle.health import pip_line
+
+    missing = (error.name or "").partition(".")[0]
+    if missing in ("", "edgekd", "edgekd_targets"):
+        return _bug(error, as_json)
+    return _fail(f"{missing} is not installed", str(error), pip_line(missing), Exit.MACHINE, as_json)
 
 
 def _fail(what: str, why: str, fix: str, code: Exit, as_json: bool) -> int:

@@ -20,18 +20,22 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads, 
 
 def print_json(value: Any) -> None:
     """``value``: pydantic models, dataclasses or plain data."""
-    print(json.dumps(value, indent=1, default=_plain))
+    text = json.dumps(value, indent=1, default=_plain)
+    plain = json.loads(text, parse_constant=lambda constant: None)  # JSON has neither NaN nor infinity
+    print(json.dumps(plain, indent=1, allow_nan=False))
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on standard output, as wide as it needs to be when that is no terminal."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # Text, not markup: a path may hold [brackets]
+    table = Table(title=Text(title, style="bold"), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for cells in rows:
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))
     console().print(table)
 
 

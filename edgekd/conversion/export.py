@@ -11,22 +11,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import edgekd
-from edgekd.bundle.manifest import Candidate
+from edgekd import config as configuration
+from edgekd.bundle.manifest import Candidate, GateRecord
 from edgekd.contracts import Built, Graph, IoSpec, Precision, Profile, Source
 from edgekd.conversion.calibration import RunCalibration
-from edgekd.conversion.gates import Witness, require, witness
+from edgekd.conversion.gates import Witness, judge, require, witness
 from edgekd.conversion.to_onnx import export_onnx
 from edgekd.conversion.trial import Canonical, Trial
 from edgekd.conversion.write import write_bundle
 from edgekd.errors import EdgekdError, Exit, GateError, InputError, nearest
-from edgekd.measuring.race import race
+from edgekd.measuring.race import race, time_ratio
 from edgekd.nn.folding import fold_batchnorm
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.recipes.contract import Metrics, Pipeline
 from edgekd.recipes.weights import load_weights
 from edgekd.registry import builder, profile, recipe_part, runtime
 from edgekd.run import Run, open_run
-from edgekd.storage import refuse_existing
+from edgekd.storage import refuse_existing, row
 
 Progress = Callable[[str, float], None]
 WORTH = 1.03  # a lower precision must be more than 3 % faster to be shipped
@@ -75,8 +76,10 @@ def export(
         raise InputError("no target was named", fix="--target onnxruntime --target openvino")
     asked = _asked(precision, profiles)
     folders = [Path(out) / bundle_name(opened, p) for p in profiles]
-    for folder in folders:
-        refuse_existing(folder, overwrite)
+    for index, folder in enumerate(folders):
+        if folder in folders[:index]:
+            raise InputError(f"two targets make the same bundle {folder}", fix="name each target and profile once")
+        refuse_existing(folder, overwrite, marker="manifest.json")
     for p in profiles:
         builder(p.target)
     with tempfile.TemporaryDirectory(prefix="edgekd-") as temporary:
@@ -108,8 +111,8 @@ def make_canonical(run: Run, path: Path) -> Canonical:
     with the outputs that training recorded: a changed weight or pre-processing constant ends here.
     """
     record = run.record
-    part = recipe_part(record.recipe, "recipe")
-    recipe = part.Recipe(part.Config.model_validate(record.config))
+    settings = configuration.restore(record.recipe, record.config, str(run.path))
+    recipe = recipe_part(record.recipe, "recipe").Recipe(settings)
     pipeline: Pipeline = recipe_part(record.recipe, "pipeline").Pipeline(record.io)
     metrics: Metrics = recipe_part(record.recipe, "metrics").METRICS
     student = recipe.student()
@@ -117,16 +120,25 @@ def make_canonical(run: Run, path: Path) -> Canonical:
     student.eval()
     heldout = run.heldout()
     raws, io = heldout.raws(), record.io
+    gates: list[GateRecord] = []
+
+    def gate(arrow: str, before: Witness, after: Witness, where: str) -> None:
+        truths, fp32 = heldout.truths(), Precision.FP32
+        gates.append(judge(arrow, before, after, precision=fp32, where=where, metrics=metrics, truths=truths))
+        require(gates[-1])
 
     from edgekd.training.stage_module import Judge
 
     call = Judge(io, pipeline, metrics).caller(student)
-    trained = Witness([{n: v[i] for n, v in heldout.student.items()} for i in range(len(raws))], pipeline, raws)
+    trained = Witness([row(heldout.student, i) for i in range(len(raws))], pipeline, raws)
     restored = witness(call, pipeline, raws)
+    gate("training → student and pipeline", trained, restored, "PyTorch")
     folded = fold_batchnorm(student)
     export_onnx(folded, io, path)
     reference = OnnxReference(path, io)
-    canonical = Canonical(
+    exported = witness(reference.run, pipeline, raws)
+    gate("student → canonical ONNX", restored, exported, reference.name)
+    return Canonical(
         run=run,
         source=Source(path, io, folded),
         pipeline=pipeline,
@@ -134,18 +146,9 @@ def make_canonical(run: Run, path: Path) -> Canonical:
         heldout=heldout,
         calibration=RunCalibration(run, pipeline),
         student=restored,
-        onnx=witness(reference.run, pipeline, raws),
+        onnx=exported,
+        gates=gates,
     )
-    fp32 = Precision.FP32
-    steps = (
-        ("training → student and pipeline", trained, restored, "PyTorch"),
-        ("student → canonical ONNX", restored, canonical.onnx, reference.name),
-    )
-    for arrow, before, after, where in steps:
-        gate = canonical.judge(arrow, before, after, fp32, where)
-        require(gate)
-        canonical.gates.append(gate)
-    return canonical
 
 
 def _export_one(
@@ -263,10 +266,10 @@ def _choose(canonical: Canonical, profile: Profile, passed: list[Trial]) -> tupl
     close = [t for t in passed if slower[t.precision].value <= WORTH * slower[fastest.precision].value]
     chosen = min(close, key=lambda t: EXACTNESS.index(str(t.precision)))
     for trial in passed:
-        trial.ratio = slower[trial.precision]
+        trial.ratio = time_ratio(results[str(trial.precision)], results[str(chosen.precision)])
         if trial is chosen:
             trial.why = "the fastest here" if trial is fastest else "under 3 % from the fastest here, and more exact"
-        elif trial in close:
+        elif slower[trial.precision].value < slower[chosen.precision].value:
             trial.why = f"under 3 % faster than {chosen.precision}, which is more exact"
         else:
             trial.why = _why_slower(trial, chosen)

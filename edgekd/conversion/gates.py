@@ -61,7 +61,7 @@ def judge(
     worst = max(d.relative_max for d in distances.values())
     allowed = f"{name} may lose {limit:.1%}, one sample of slack"
     why = ""
-    finite = np.isfinite(now) and np.isfinite(worst)
+    finite = bool(np.isfinite(now) and np.isfinite(worst))
     if precision == Precision.FP32:
         allowed = f"outputs within {NUMERIC_LIMIT:g}; {allowed}"
         if not worst <= NUMERIC_LIMIT:
@@ -69,6 +69,9 @@ def judge(
     if not why and not (finite and (loss <= limit or _slack(metrics, before, after, truths) <= limit)):
         unit = metrics.units.get(name, "")
         why = f"{name} went from {was:.4g} to {now:.4g} {unit} ({loss:+.1%}, allowed {limit:+.1%})"
+    interval = None
+    if finite and np.isfinite(loss):  # a metric that was perfect has no relative loss to spread
+        interval = bootstrap_loss(metrics, before.predictions, after.predictions, truths)
     return GateRecord(
         arrow=arrow,
         where=where,
@@ -76,7 +79,7 @@ def judge(
         before=was,
         after=now,
         relative_loss=loss,
-        interval=bootstrap_loss(metrics, before.predictions, after.predictions, truths) if finite else None,
+        interval=interval,
         limit=allowed,
         samples=len(truths),
         distance=distances,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
     """Writes the canonical graph of a folded, evaluating ``student`` to ``path`` and checks it.
 
     Raises:
-        GateError: the exporter or the checker refuses, or the graph is not what was asked (opset, names).
+        GateError: the exporter or the checker refuses, or the graph is not what was asked (opset, names,
+            shapes).
     """
-    example = tuple(torch.zeros([1 if isinstance(a, str) else a for a in t.shape]) for t in io.inputs)
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -31,7 +32,7 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 student.eval(),
-                example,
+                _example(io),
                 str(path),
                 dynamo=True,
                 opset_version=OPSET,
@@ -41,26 +42,55 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
                 dynamic_shapes=_dynamic(io),
                 verbose=False,
             )
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except (torch.onnx.OnnxExporterError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = next((str(e) for e in _chain(error) if not isinstance(e, torch.onnx.OnnxExporterError)), str(error))
+        raise GateError(
+            "the arrow student → canonical ONNX failed: the student cannot be exported",
+            reason.strip().partition("\n")[0],
+            "change the student's code to what torch.export takes",
+        ) from error
     finally:
         logging.disable(previous)
-    model = onnx.load(path)
-    onnx.checker.check_model(model, full_check=True)
     opset = next(o.version for o in model.opset_import if o.domain == "")
-    names = {v.name for v in (*model.graph.input, *model.graph.output)}
-    wanted = {t.name for t in (*io.inputs, *io.outputs)}
-    if opset != OPSET or names != wanted:
+    found = {v.name: _axes(v) for v in (*model.graph.input, *model.graph.output)}
+    wanted = {t.name: list(t.shape) for t in (*io.inputs, *io.outputs)}
+    if opset != OPSET or found != wanted:
         raise GateError(
             "the exported graph is not the canonical one",
-            f"opset {opset} with {sorted(names)}, asked for {OPSET} with {sorted(wanted)}",
+            f"opset {opset} with {found}, asked for {OPSET} with {wanted}",
         )
-    del model.metadata_props[:]  # the exporter's own notes hold paths of this machine
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
-        if hasattr(value, "metadata_props"):
-            del value.metadata_props[:]
+    # The exporter's own notes name the files and lines of this machine.
+    for part in (model, model.graph, *model.graph.node, *_values(model.graph)):
+        del part.metadata_props[:]
+        part.doc_string = ""
     onnx.save(model, str(path))
+
+
+def _example(io: IoSpec) -> tuple[torch.Tensor, ...]:
+    """Zeros of the inputs' types. Named axes get sizes of their own, above 1, or the exporter takes them as fixed."""
+    names = sorted({a for t in io.inputs for a in t.shape if isinstance(a, str)})
+    sizes = {name: 2 + index for index, name in enumerate(names)}
+    return tuple(
+        torch.zeros([sizes[a] if isinstance(a, str) else a for a in t.shape], dtype=getattr(torch, t.dtype))
+        for t in io.inputs
+    )
+
+
+def _axes(value: Any) -> list[int | str]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def _values(graph: onnx.GraphProto) -> tuple[Any, ...]:
+    return (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _dynamic(io: IoSpec) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from edgekd.bundle.distance import distance
-from edgekd.bundle.manifest import Candidate, GraphEntry, Manifest
+from edgekd.bundle.manifest import Candidate, GraphEntry, Manifest, write_manifest
 from edgekd.bundle.placement import summarize
 from edgekd.contracts import Array, Precision, Profile
 from edgekd.conversion.trial import Canonical, Trial
@@ -89,7 +89,7 @@ def write_bundle(
                 if f.is_file()
             },
         )
-        write_text(temporary / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
+        write_manifest(temporary, manifest)
     return folder
 
 

@@ -1,8 +1,9 @@
-"""Reading an ONNX graph's cost: multiply-accumulates per node, by name. Needs the onnx package, no runtime."""
+"""Reading an ONNX graph's cost: multiply-accumulates per node. Needs the onnx package, no runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,17 @@ if TYPE_CHECKING:
 
 # Every op whose work is multiply-accumulates, in its plain form.
 MAC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "DeformConv")
+# What an optimizer fuses behind one of them.
+_FUSED_BEHIND = ("Clip", "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh", "Mul", "Add", "Reshape")
+_QUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 
 
 def macs_by_node(model: onnx.ModelProto) -> dict[str, int]:
-    """Multiply-accumulates of one call, per node name, for the ops in ``MAC_OPS``.
+    """Multiply-accumulates of one call per node of ``MAC_OPS``, by the name of its first output.
 
-    An axis of unknown size counts as 1. Quantize-dequantize pairs between a weight and its node are seen
-    through, because their output shape is known to shape inference.
+    That name alone is unique in every valid graph; nodes may be unnamed. An axis of unknown size counts as 1;
+    a node whose shapes cannot be inferred at all is left out. Quantize-dequantize pairs between a weight and
+    its node are seen through, because their output shape is known to shape inference.
     """
     import onnx
 
@@ -28,39 +33,52 @@ def macs_by_node(model: onnx.ModelProto) -> dict[str, int]:
             continue
         first, weight = shapes.get(node.input[0]), shapes.get(node.input[1])
         out = shapes.get(node.output[0])
-        if weight is None or out is None:
+        if first is None or weight is None or out is None:
             continue
         if node.op_type in ("Conv", "DeformConv"):
-            costs[node.name] = prod(out) * prod(weight[1:])
+            costs[node.output[0]] = prod(out) * prod(weight[1:])
         elif node.op_type == "ConvTranspose":
-            costs[node.name] = prod(first or (0,)) * prod(weight[1:])
+            costs[node.output[0]] = prod(first) * prod(weight[1:])
         else:  # Gemm, MatMul: the inner axis is the weight's that is not an output axis
             inner = weight[1] if _transposed(node) else weight[-2] if len(weight) > 1 else weight[0]
-            costs[node.name] = prod(out) * inner
+            costs[node.output[0]] = prod(out) * inner
     return costs
 
 
-def attribute(model: onnx.ModelProto, costs: Mapping[str, int]) -> dict[str, str]:
-    """Tensor and initializer names -> the ``MAC_OPS`` node they identify.
+def attribute(model: onnx.ModelProto, costs: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Node, tensor and initializer names -> the nodes of ``costs`` that an optimized node of that name may be.
 
-    A node is known by its weight, by its own output, and by the output of whatever elementwise op
-    (activation, addition, quantization) an optimizer may have fused behind it.
+    A node is known by its own name, its output, its weight, and by the name or output of whatever
+    elementwise op (activation, addition, quantization) may have been fused behind it. Most names mean one
+    node; a shared weight, and an addition of two branches, mean several.
     """
-    producers = {name: node for node in model.graph.node for name in node.output}
-    known: dict[str, str] = {}
-    for node in model.graph.node:
-        if node.name in costs:
-            known[node.name] = known[node.output[0]] = node.name
-            weight = producers.get(node.input[1])
-            known[node.input[1] if weight is None else weight.input[0]] = node.name
-    through = ("Clip", "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh", "Mul", "Add", "Reshape")
-    quantize = ("QuantizeLinear", "DequantizeLinear")
-    for node in model.graph.node:  # in topological order
-        if node.op_type in through + quantize and node.output[0] not in known:
-            behind = [known[i] for i in node.input if i in known and i in producers]
-            if behind:
-                known[node.output[0]] = known[node.name] = behind[-1]
-    return known
+    graph = model.graph
+    producers = {name: node for node in graph.node for name in node.output}
+    constants = {t.name for t in graph.initializer}
+    # What several nodes read must exist as a tensor, so nothing behind it was fused with what made it.
+    readers = Counter([*(name for node in graph.node for name in node.input), *(v.name for v in graph.output)])
+    known: dict[str, dict[str, None]] = {}
+
+    def add(names: Iterable[str | None], owners: Iterable[str]) -> None:
+        for name in names:
+            if name:
+                known.setdefault(name, {}).update(dict.fromkeys(owners))
+
+    for node in graph.node:  # in topological order
+        if node.output[0] in costs:
+            add((node.name, node.output[0], _weight(node, producers, constants)), node.output)
+        elif node.op_type in _FUSED_BEHIND + _QUANTIZE:
+            behind = [o for i in node.input if i in producers and readers[i] == 1 for o in known.get(i, ())]
+            add((node.name, node.output[0]), behind)
+    return {name: tuple(owners) for name, owners in known.items() if owners}
+
+
+def _weight(node: Any, producers: Mapping[str, Any], constants: set[str]) -> str | None:
+    """The initializer that the node multiplies with; None where both sides are activations."""
+    name = node.input[1]
+    while name in producers and producers[name].op_type in (*_QUANTIZE, "Cast", "Transpose"):
+        name = producers[name].input[0]
+    return name if name in constants else None
 
 
 def _transposed(node: Any) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.contracts import Calibration
-from edgekd.errors import InputError
+from edgekd.errors import InputError, nearest
 
 
 def quantize(source: Path, out: Path, calibration: Calibration, options: Mapping[str, Any]) -> None:
@@ -32,9 +32,7 @@ def quantize(source: Path, out: Path, calibration: Calibration, options: Mapping
     settings = dict(options)
     name = settings.pop("recipe", None)
     if name not in RECIPES:
-        raise InputError(
-            f"there is no quantization recipe {name!r}", fix="there are: " + ", ".join(sorted(RECIPES))
-        )
+        raise InputError(f"there is no quantization recipe {name!r}", fix="there are: " + ", ".join(sorted(RECIPES)))
     RECIPES[name](source, out, calibration, settings)
 
 
@@ -141,12 +139,23 @@ def _nothing_left(settings: dict[str, Any], recipe: str) -> None:
 
 
 def _excluded(model: Any, keep_float: list[str]) -> list[str]:
-    """``first``, ``last`` or a node name: the MAC-bearing nodes that stay in floating point."""
+    """``first``, ``last`` (of the nodes that multiply) or a node's name: what stays in floating point.
+
+    Raises:
+        InputError: no node of that name; the quantizers would take no notice of it.
+    """
     from edgekd.nn.onnx_graph import MAC_OPS
 
     nodes = [node.name for node in model.graph.node if node.op_type in MAC_OPS]
     named = {"first": nodes[:1], "last": nodes[-1:]}
-    return [name for key in keep_float for name in named.get(key, [key])]
+    excluded = [name for key in keep_float for name in named.get(key, [key])]
+    known = {node.name for node in model.graph.node if node.name}
+    for name in excluded:
+        if name not in known:
+            raise InputError(
+                f"quantization.keep_float: the graph has no node {name!r}", fix=nearest(name, ["first", "last", *known])
+            )
+    return excluded
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A recipe is a folder of ``edgekd/recipes`` (or a package behind the entry point ``edgekd.recipes``):
 
     recipe.toml   static facts: name, title, paper, inputs; read by ``edgekd list`` without importing anything
-    config.py     ``Config``: pydantic, torch-free, every key documented
+    config.py     ``Config``: a ``RecipeConfig``, torch-free, every key documented
     data.py  models.py  losses.py
     recipe.py     ``Recipe``: this contract (needs torch)
     metrics.py    ``METRICS``: numpy only
@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from edgekd.contracts import Arrays, IoSpec
+from pydantic import Field
+
+from edgekd.contracts import Arrays, IoSpec, StrictModel
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +30,31 @@ Key = tuple[int, int]  # (epoch, index): all that a sample's augmentation may de
 Batch = dict[str, "torch.Tensor"]
 
 
+class TrainSettings(StrictModel):
+    """What training itself reads of a recipe's ``train`` section; recipes add their own keys to it."""
+
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto measures both on this machine")
+    workers: int = Field(0, ge=0, description="data-loading processes")
+
+
+class RecipeConfig(StrictModel):
+    """What every recipe's ``Config`` has: the rest is the recipe's own.
+
+    Two more keys have a flag where a recipe has them: ``data.source``, a list of strings, is set by
+    ``--data``, and ``teacher.black_box``, a string, by ``--teacher``. A ``package.module:callable`` in the
+    latter is never taken from a run. A key that may be None has None as its default: TOML has no other way.
+    """
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    train: TrainSettings = TrainSettings()
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One held-out sample: what a user would hand over, and the truth beside it."""
+    """One held-out sample: what a user would hand over, and the truth beside it.
+
+    The arrays of a set's samples have one shape by name: a run keeps them stacked.
+    """
 
     raw: Arrays
     truth: Arrays
@@ -62,9 +86,7 @@ class Datasets:
     train: SampleSet
     val: SampleSet
     test: SampleSet
-    provenance: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # sources, licences, counts: into the manifest
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # sources, licences, counts: into the manifest
 
 
 @dataclass
@@ -138,7 +160,8 @@ class Pipeline(Protocol):
 class Recipe(Protocol):
     """``recipe.Recipe``: one student system."""
 
-    def __init__(self, config: Any) -> None: ...
+    def __init__(self, config: Any) -> None:
+        """``config`` is the recipe's own ``Config``, validated."""
 
     def datasets(self, cache: Path, progress: Callable[[str, float], None]) -> Datasets:
         """``cache`` is a folder for what is slow to make; ``progress`` takes what is done and the share of it."""
@@ -149,4 +172,7 @@ class Recipe(Protocol):
         """The student, freshly initialised from the config's seed; weights are loaded by the caller."""
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
-        """In training order. Later stages may hold earlier stages' models as frozen teachers."""
+        """In training order, exactly one of them with role ``student``; ``control`` adds one with that role.
+
+        Later stages may hold earlier stages' models as frozen teachers.
+        """

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     with whole_file(path) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))  # a full disk is then an OSError; save_file has an error of its own
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

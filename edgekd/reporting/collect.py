@@ -23,7 +23,7 @@ _FIX = "edgekd distill makes runs, edgekd export bundles, edgekd bench measureme
 class Collected:
     """Everything found, each once, in the order of paths; measurements from the oldest to the newest.
 
-    ``skipped`` are the JSON files in the folders that are something else.
+    ``skipped`` are the JSON files right in the given folders that are something else.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -84,7 +84,7 @@ def _below(path: Path, depth: int, skipped: list[str]) -> Iterator[Path]:
     if path.is_file():
         if depth == 0 or _is_measurement(path):
             yield path
-        elif path.suffix == ".json":
+        elif path.suffix == ".json" and depth == 1:
             skipped.append(str(path))
     elif is_run(path) or (path / "manifest.json").is_file():
         yield path

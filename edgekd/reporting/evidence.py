@@ -17,6 +17,7 @@ from edgekd.errors import InputError
 from edgekd.measuring.claims import Assessment, Evidence, Value, assess_all, evidence_from, recipe_claims
 from edgekd.measuring.measurement import Measurement
 from edgekd.reporting.collect import Collected
+from edgekd.reporting.origin import data_of, origin_of, student_of
 from edgekd.run import Run, StageRecord
 
 
@@ -50,13 +51,14 @@ def run_evidence(run: Run) -> list[Evidence]:
     record = run.record
     if record.status != "complete":
         return []
+    student = student_of(run)
     at: dict[str, Value] = {**_conditions(run, "student"), "precision": "fp32", "runtime": "torch"}
     found = [
-        Evidence(metric="parameters", value=record.student["weights"], unit="weights", conditions=at),
-        Evidence(metric="parameters_bytes", value=record.student["bytes"], unit="bytes", conditions=at),
+        Evidence(metric="parameters", value=student.weights, unit="weights", conditions=at),
+        Evidence(metric="parameters_bytes", value=student.bytes, unit="bytes", conditions=at),
         # A multiply-accumulate is two operations, as papers count them.
-        Evidence(metric="flops", value=2 * record.student["macs"], unit="floating-point operations", conditions=at),
-        Evidence(metric="macs", value=record.student["macs"], unit="MACs", conditions=at),
+        Evidence(metric="flops", value=2 * student.macs, unit="floating-point operations", conditions=at),
+        Evidence(metric="macs", value=student.macs, unit="MACs", conditions=at),
     ]
     for stage in record.stages:
         role = "teacher" if stage.role == "teacher" else "student"
@@ -81,7 +83,7 @@ def bundle_evidence(bundle: Bundle, run: Run | None) -> list[Evidence]:
         **_conditions(run, "student"),
         "precision": str(manifest.precision),
         "runtime": manifest.target,
-        "dataset": _dataset(manifest.provenance.get("data", {})),
+        "dataset": origin_of(bundle).data.named,
     }
     return _quality(manifest.recipe, {gate.metric: gate.after}, at)
 
@@ -147,7 +149,7 @@ def _conditions(run: Run | None, role: str) -> dict[str, Value]:
         at["seed"] = record.seed
         trained = [s for s in record.stages if s.role == "teacher"]
         at["teachers"] = _teachers(record.config, trained)
-        at["dataset"] = _dataset(record.data)
+        at["dataset"] = data_of(run).named
         pictures = [t.shape for t in record.io.inputs if t.image is not None and len(t.shape) == 4]
         if pictures:
             at["resolution"] = f"{pictures[0][-2]}x{pictures[0][-1]}"
@@ -159,7 +161,3 @@ def _teachers(config: Mapping[str, Any], trained: list[StageRecord]) -> str:
     """As the configuration names the choice (``both``), else the names of the teachers that were trained."""
     chosen = config.get("teacher", {}).get("use") if isinstance(config.get("teacher"), Mapping) else None
     return str(chosen) if chosen else " + ".join(s.name for s in trained) or "none"
-
-
-def _dataset(data: Mapping[str, Any]) -> str:
-    return " + ".join(str(source.get("source")) for source in data.get("sources", [])) or "not recorded"

@@ -71,7 +71,7 @@ def ratio(value: float | None, low: float | None, high: float | None) -> str:
     """A ratio with its interval."""
     if value is None:
         return ABSENT
-    shown = f"{value:.2f}" if value < 100 else f"{value:.0f}"
-    if low is None or high is None:
-        return shown
-    return f"{shown} [{low:.2f}, {high:.2f}]" if high < 100 else f"{shown} [{low:.0f}, {high:.0f}]"
+    largest = max(value, high or 0.0)
+    digits = 2 if largest < 10 else 1 if largest < 100 else 0
+    interval = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{interval}"

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from edgekd.measuring.measurement import Comparison, Measurement, Span
 from edgekd.reporting.formatting import ABSENT, megabytes, milliseconds, ratio
-from edgekd.reporting.page import Html, badge, element, figure, folded, join, note, section, table
+from edgekd.reporting.page import Html, badge, element, figure, folded, join, section, table
 from edgekd.reporting.plots import Level, Series, chart, cumulative, key, spans_decades
 
 TITLE = "Latency and memory"
 SPANS: tuple[Span, ...] = ("end-to-end", "infer")
 TOGETHER_S = 120.0  # one bench writes all of its measurements at its end, within seconds
-_MS = "ms"
 
 
 def latency_section(measurements: Sequence[Measurement]) -> Html | None:
@@ -33,7 +32,9 @@ def latency_section(measurements: Sequence[Measurement]) -> Html | None:
     parts = []
     for index, group in enumerate(groups):
         first = group[0]
-        title = f"{first.conditions.length} bench of {first.created[:16].replace('T', ' ')} UTC on {first.machine.title}"
+        title = (
+            f"{first.conditions.length} bench of {first.created[:16].replace('T', ' ')} UTC on {first.machine.title}"
+        )
         shown = _bench(group)
         parts.append(join(element("h3", title), shown) if index == 0 else folded(title, shown))
     return section(TITLE, lead, parts)
@@ -78,7 +79,7 @@ def _bench(group: Sequence[Measurement]) -> Html:
         element("div", plots, class_="plots"),
         _latency_table(ordered),
         _cost_table(ordered),
-        note(_conditions(ordered)),
+        element("div", _conditions(ordered)),
         _verdicts(ordered),
     )
 
@@ -136,7 +137,7 @@ def _latency_table(group: Sequence[Measurement]) -> Html:
                 badge(item.verdict.label, "good" if item.verdict.claimable else "mild"),
             ]
         )
-    return join(element("h4", f"Latency, {_MS}"), table(columns, rows, columns[2:8]))
+    return join(element("h4", "Latency, ms"), table(columns, rows, columns[2:8]))
 
 
 def _name(item: Measurement) -> Html:
@@ -167,10 +168,10 @@ def _cost_table(group: Sequence[Measurement]) -> Html:
         rows.append(
             [
                 name,
-                f"{start.import_ms:.0f}",
-                f"{start.load_ms:.0f}",
-                f"{start.first_inference_ms:.1f}",
-                f"{start.device_ms:.0f}",
+                milliseconds(start.import_ms),
+                milliseconds(start.load_ms),
+                milliseconds(start.first_inference_ms),
+                milliseconds(start.device_ms),
                 megabytes(memory.rss_increase_bytes),
                 megabytes(memory.pss_bytes),
                 megabytes(memory.artifact_bytes),
@@ -200,7 +201,7 @@ def _conditions(group: Sequence[Measurement]) -> list[Html]:
             f"Times faster than {compared.reference}: median over {compared.rounds} paired rounds with the "
             f"{compared.confidence:.0%} bootstrap interval."
         )
-    return [element("span", line + " ") for line in lines]
+    return [element("span", line, class_="side") for line in lines]
 
 
 def _verdicts(group: Sequence[Measurement]) -> Html | None:

@@ -97,7 +97,9 @@ def folded(summary: Child, *children: Child, unfolded: bool = False) -> Html:
 
 def figure(picture: Html, caption: Child, *, key: Child = None) -> Html:
     """A plot with its key above and its caption below."""
-    return element("figure", element("div", key, class_="key") if key else None, picture, element("figcaption", caption))
+    return element(
+        "figure", element("div", key, class_="key") if key else None, picture, element("figcaption", caption)
+    )
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Html:

@@ -24,6 +24,7 @@ from edgekd.recipes.contract import Metrics, Pipeline
 from edgekd.registry import recipe_part
 from edgekd.reporting.collect import Collected
 from edgekd.reporting.formatting import significant
+from edgekd.reporting.origin import Data, data_of, origin_of
 from edgekd.reporting.page import Html, element, figure, note, section
 from edgekd.reporting.plots import Series, chart, key
 from edgekd.run import HeldOut
@@ -43,7 +44,7 @@ class Row:
 
     name: str
     about: str
-    predicted: list[Prediction] = field(default_factory=list)
+    predicted: Sequence[Prediction] = field(default_factory=list)
     reason: str = ""
 
 
@@ -55,8 +56,8 @@ class Group:
     about: str
     pipeline: Pipeline
     metrics: Metrics
-    raws: list[Arrays]
-    truths: list[Arrays]
+    raws: Sequence[Arrays]
+    truths: Sequence[Arrays]
     rows: list[Row]
     judged: bool = True  # whether ``truths`` are the truth, not another model's predictions
 
@@ -88,8 +89,7 @@ def gather(found: Collected) -> tuple[list[Group], list[str]]:
             continue
         try:
             heldout = run.heldout()
-            labels = run.record.data.get("labels", {}).get("teacher", "not recorded")
-            group = _judged(run.name, run.record.recipe, run.record.io, heldout, str(labels))
+            group = _judged(run.name, run.record.recipe, run.record.io, heldout, data_of(run))
         except EdgekdError as error:
             reasons.append(f"{run.name}: {error.what}")
             continue
@@ -109,25 +109,28 @@ def _group_of(bundle: Bundle, groups: dict[str, Group]) -> Group:
     manifest = bundle.manifest
     if manifest.recipe is None:
         raise InputError("it is a foreign model", "no recipe draws it")
-    sha = str(manifest.provenance.get("heldout_sha256"))
+    origin = origin_of(bundle)
+    sha = origin.heldout_sha256 or ""
     if sha not in groups:
         try:
-            heldout, sha = heldout_of(bundle)
+            heldout = heldout_of(bundle)[0] if origin.run_path else None
         except InputError:
+            heldout = None
+        if heldout is None:
             groups[bundle.sha256] = _carried(bundle)
             return groups[bundle.sha256]
-        labels = manifest.provenance.get("data", {}).get("labels", {}).get("teacher", "not recorded")
-        name = str(manifest.provenance.get("run", bundle.name))
-        groups[sha] = _judged(name, manifest.recipe, manifest.graphs["main"].io, heldout, str(labels))
+        groups[sha] = _judged(
+            origin.run or bundle.name, manifest.recipe, manifest.graphs["main"].io, heldout, origin.data
+        )
     return groups[sha]
 
 
-def _judged(name: str, recipe: str, io_spec: IoSpec, heldout: HeldOut, labels: str) -> Group:
+def _judged(name: str, recipe: str, io_spec: IoSpec, heldout: HeldOut, data: Data) -> Group:
     pipeline = recipe_part(recipe, "pipeline").Pipeline(io_spec)
     raws = heldout.raws()
     group = Group(
         title=name,
-        about=f"reference: the held-out truth; labelled by {labels}",
+        about=f"reference: the held-out truth; labels: {data.labelled_by.removeprefix('none: ')}",
         pipeline=pipeline,
         metrics=recipe_part(recipe, "metrics").METRICS,
         raws=raws,
@@ -231,11 +234,18 @@ def _curves(group: Group) -> list[Html]:
         if shown.predicted:
             for name, (x, y, x_label, y_label) in make(shown.predicted, group.truths).items():
                 dash = "dashed" if color % 2 else "solid"  # curves that coincide are both seen
-                lines.setdefault(name, []).append(Series(f"{shown.name} ({shown.about.split(',')[0]})", x, y, color, dash))
+                lines.setdefault(name, []).append(Series(f"{shown.name}: {shown.about}", x, y, color, dash))
                 labels[name] = (x_label, y_label)
     found = []
     for name, series in lines.items():
-        drawn = chart(series, title=f"{group.title}: {name}", x_label=labels[name][0], y_label=labels[name][1])
+        top = float(np.nanmax([np.max(line.y) for line in series]))
+        drawn = chart(
+            series,
+            title=f"{group.title}: {name}",
+            x_label=labels[name][0],
+            y_label=labels[name][1],
+            y_limits=(0.0, 1.05 * top if top > 0 else 1.0),
+        )
         found.append(figure(drawn, f"{name[:1].upper()}{name[1:]}, {len(group.truths)} samples.", key=key(series)))
     return found
 

@@ -18,7 +18,7 @@ from edgekd.reporting.page import Html, element
 COLORS = 8  # --c0 to --c7 in report.css; a ninth series begins anew
 DASHES = {"solid": "", "dashed": "5 3", "dotted": "1.5 2.5"}
 _WIDTH, _HEIGHT = 4.7, 2.9  # inches of 72 px: about a column of the page, and a phone's width
-_TICKS = {"font.size": 9.0, "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5}
+_SIZES: Any = {"font.size": 9.0, "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5}
 # matplotlib knows no CSS variables, so each is drawn in a colour of its own that nothing else has.
 _INK, _GRID = "#010203", "#010204"
 _MARKS = {_INK: "var(--ink)", _GRID: "var(--grid)", **{f"#0102{16 + k:02x}": f"var(--c{k})" for k in range(COLORS)}}
@@ -87,8 +87,14 @@ def chart(
         matplotlib.rcdefaults()  # a user's own style must not change a report
         # Names come from files: dollar signs in them are no formulas. A fixed salt keeps reports reproducible.
         matplotlib.rcParams.update(
-            {"svg.fonttype": "none", "svg.hashsalt": _salt(title, series), "text.parse_math": False, "path.simplify": True, **_TICKS}
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": _salt(title, series),
+                "text.parse_math": False,
+                "axes.formatter.useoffset": False,
+            }
         )
+        matplotlib.rcParams.update(_SIZES)
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
@@ -100,7 +106,7 @@ def chart(
         if x_log:
             _logarithmic(axes, "x")
         elif whole_x:
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            _whole_numbers(axes)
         if y_log:
             _logarithmic(axes, "y")
         if y_limits is not None:
@@ -116,10 +122,8 @@ def key(entries: Sequence[Series | Level]) -> list[Html]:
     for entry in entries:
         if isinstance(entry, Series) and entry.faint:
             continue
-        line = Html(
-            '<svg viewBox="0 0 26 8" aria-hidden="true"><path d="M1 4H25" fill="none" '
-            f'stroke-width="2.2" stroke="var(--c{entry.color % COLORS})" stroke-dasharray="{DASHES[entry.dash]}"/></svg>'
-        )
+        stroke = f'stroke="var(--c{entry.color % COLORS})" stroke-width="2.2" stroke-dasharray="{DASHES[entry.dash]}"'
+        line = Html(f'<svg viewBox="0 0 26 8" aria-hidden="true"><path d="M1 4H25" {stroke}/></svg>')
         seen.setdefault((entry.label, entry.color, entry.dash), element("span", line, entry.label))
     return list(seen.values())
 
@@ -175,6 +179,14 @@ def _line(axes: Any, line: Series, x_log: bool, y_log: bool) -> None:
     axes.plot(x[shown], y[shown], **style)
 
 
+def _whole_numbers(axes: Any) -> None:
+    """Ticks of x at integers, and room around a single one."""
+    low, high = axes.dataLim.intervalx
+    if high - low < 1:
+        axes.set_xlim(low - 0.5, high + 0.5)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
 def _logarithmic(axes: Any, name: str) -> None:
     """Ticks at 1, 2, 5 within few decades, at powers of ten over many; plain numbers beside them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -201,9 +213,9 @@ def _inline(svg: str, title: str) -> Html:
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r'\s+id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r'\s+id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)  # the page's own
     for mark, variable in _MARKS.items():
         svg = svg.replace(mark, variable)
     head, rest = svg[: svg.index(">")], svg[svg.index(">") + 1 :]

@@ -22,9 +22,11 @@ def gates_section(found: Collected, scales: Mapping[str | None, Scale]) -> Html:
     parts = []
     for bundle in found.bundles:
         scale = scales.get(bundle.manifest.recipe, UNKNOWN)
-        columns = ("arrow", "before → after", "loss", "95 % interval", "n", "max|a−b|", "SQNR, dB", "verdict")
-        rows = [_gate(gate, scale) for gate in bundle.manifest.gates]
-        parts += [element("h3", bundle.name), table(columns, rows, columns[2:7])]
+        metrics = ", ".join(dict.fromkeys(scale.labelled(g.metric) for g in bundle.manifest.gates if g.metric))
+        change_of = f"{metrics or 'metric'}: before → after"
+        columns = ("arrow", change_of, "loss", "95 % interval", "n", "max|a−b|", "SQNR, dB", "verdict")
+        rows = [_gate(gate) for gate in bundle.manifest.gates]
+        parts += [element("h3", bundle.name), table(columns, rows, columns[1:7])]
     return section(GATES, lead, parts)
 
 
@@ -48,7 +50,9 @@ def placement_section(found: Collected) -> Html:
     for bundle in found.bundles:
         placement = bundle.manifest.placement
         parts.append(element("h3", bundle.name))
-        parts.append(note("It was not run at export: nothing could be read back.") if placement is None else _bar(placement))
+        parts.append(
+            note("It was not run at export: nothing could be read back.") if placement is None else _bar(placement)
+        )
     return section(PLACEMENT, lead, parts)
 
 
@@ -58,15 +62,14 @@ def bundle_sections(found: Collected, scales: Mapping[str | None, Scale]) -> lis
     return [gates_section(found, scales), candidates_section(found), placement_section(found)]
 
 
-def _gate(gate: GateRecord, scale: Scale) -> list[Html | str]:
-    unit = scale.unit(gate.metric)
+def _gate(gate: GateRecord) -> list[Html | str]:
     worst = max(gate.distance.values(), key=lambda d: d.relative_max, default=None)
     where = element("span", f"in {gate.where}; limit: {gate.limit}", class_="side")
     verdict = badge("passed" if gate.passed else "failed", "good" if gate.passed else "bad")
     low, high = gate.interval or (None, None)
     return [
         element("span", gate.arrow, where),
-        f"{gate.metric} {significant(gate.before)} → {significant(gate.after, unit)}",
+        f"{significant(gate.before)} → {significant(gate.after)}",
         change(gate.relative_loss),
         between(low, high) or ABSENT,
         str(gate.samples),

@@ -9,6 +9,7 @@ from edgekd.bundle.open import Bundle
 from edgekd.measuring.measurement import Measurement
 from edgekd.reporting.collect import Collected
 from edgekd.reporting.formatting import count, megabytes
+from edgekd.reporting.origin import data_of, origin_of, student_of
 from edgekd.reporting.page import Child, Html, element, facts, folded, section, table
 from edgekd.run import Run
 
@@ -19,7 +20,9 @@ def origins_section(found: Collected) -> Html | None:
     if not found.runs and not found.bundles:
         return None
     lead = "What the models were made from, with the licences of data and labels, and what makes them the same again."
-    return section(ORIGINS, lead, _licences(found), [_run(run) for run in found.runs], [_bundle(b) for b in found.bundles])
+    return section(
+        ORIGINS, lead, _licences(found), [_run(run) for run in found.runs], [_bundle(b) for b in found.bundles]
+    )
 
 
 def machines_section(found: Collected) -> Html | None:
@@ -50,7 +53,7 @@ def _licences(found: Collected) -> Html | None:
         for what, licence in bundle.manifest.licences.items():
             used.setdefault((what, licence), []).append(bundle.name)
     for run in found.runs:
-        for source in run.record.data.get("sources", []):
+        for source in data_of(run).sources:
             pair = str(source.get("source")), str(source.get("licence", "unknown"))
             used.setdefault(pair, []).append(run.name)
     rows = [[what, licence, ", ".join(dict.fromkeys(names))] for (what, licence), names in used.items()]
@@ -59,34 +62,36 @@ def _licences(found: Collected) -> Html | None:
 
 def _run(run: Run) -> Html:
     record = run.record
-    split = record.data.get("split", {})
+    data = data_of(run)
     pairs: list[tuple[str, Child]] = [
         ("recipe", f"{record.recipe}, preset {record.preset}, seed {record.seed}"),
-        ("data", _sources(record.data)),
-        ("samples", ", ".join(f"{name} {number:,}" for name, number in split.items()) or "not recorded"),
+        ("data", f"{data.named}; labels: {data.labelled_by}"),
+        ("samples", ", ".join(f"{name} {number}" for name, number in data.split.items()) or "not recorded"),
     ]
     if record.student:
-        facts_ = record.student
-        sizes = f"{count(facts_['weights'])} weights, {megabytes(facts_['bytes'])} MB, {count(facts_['macs'])} MACs"
+        student = student_of(run)
+        sizes = f"{count(student.weights)} weights, {megabytes(student.bytes)} MB, {count(student.macs)} MACs"
         pairs += [("student", sizes), ("weights' sha256", element("code", run.sha256))]
-    pairs.append(("fingerprints of data", _named(record.data.get("fingerprint", {}))))
+    pairs.append(("fingerprints of data", _named(data.fingerprint)))
     pairs.append(("versions", _named(record.versions)))
     return folded(f"run {run.name}", facts(pairs))
 
 
 def _bundle(bundle: Bundle) -> Html:
     m = bundle.manifest
-    source = m.provenance
+    origin = origin_of(bundle)
     calibration = m.calibration
     pairs: list[tuple[str, Child]] = [
         ("made", f"{m.created} by edgekd {m.edgekd_version}"),
-        ("from", f"run {source.get('run')}, preset {source.get('preset')}, seed {source.get('seed')}"),
-        ("student's sha256", element("code", str(source.get("student_sha256")))),
-        ("held-out data's sha256", element("code", str(source.get("heldout_sha256")))),
+        ("from", f"run {origin.run}, preset {origin.preset}, seed {origin.seed}"),
+        ("student's sha256", element("code", str(origin.student_sha256))),
+        ("held-out data's sha256", element("code", str(origin.heldout_sha256))),
         ("bundle's sha256", element("code", bundle.sha256)),
         (
             "calibration",
-            f"{calibration.get('samples')} training samples, sha256 {calibration.get('sha256')}" if calibration else "none",
+            f"{calibration.get('samples')} training samples, sha256 {calibration.get('sha256')}"
+            if calibration
+            else "none",
         ),
         ("test vectors", _named(m.vectors)),
         ("runtime options", _named(m.runtime) or "the runtime's own"),
@@ -94,12 +99,6 @@ def _bundle(bundle: Bundle) -> Html:
         ("files", ", ".join(f"{name} {megabytes(f.get('bytes'))} MB" for name, f in m.files.items())),
     ]
     return folded(f"bundle {bundle.name}", facts(pairs))
-
-
-def _sources(data: Mapping[str, Any]) -> str:
-    labels = data.get("labels", {}).get("teacher")
-    shown = [str(s.get("source")) for s in data.get("sources", [])]
-    return (", ".join(shown) or "not recorded") + (f"; labels: {labels}" if labels else "")
 
 
 def _named(values: Mapping[str, Any]) -> str:

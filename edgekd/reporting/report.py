@@ -69,7 +69,9 @@ def report(paths: Sequence[str | Path] | None, out: str | Path, overwrite: bool 
 
 
 def _title(found: Collected) -> str:
-    recipes = {run.record.recipe for run in found.runs} | {b.manifest.recipe for b in found.bundles if b.manifest.recipe}
+    recipes = {run.record.recipe for run in found.runs} | {
+        b.manifest.recipe for b in found.bundles if b.manifest.recipe
+    }
     return "edgekd report" + (f": {', '.join(sorted(recipes))}" if recipes else "")
 
 

@@ -11,6 +11,7 @@ from edgekd.bundle.open import Bundle
 from edgekd.measuring.measurement import Measurement
 from edgekd.reporting.collect import Collected
 from edgekd.reporting.formatting import change, count, megabytes, milliseconds, significant
+from edgekd.reporting.origin import Origin, origin_of
 from edgekd.reporting.page import Child, Html, element, join, note, section
 from edgekd.reporting.scale import UNKNOWN, Scale
 
@@ -33,26 +34,28 @@ def road_section(found: Collected, scales: Mapping[str | None, Scale]) -> Html:
     lines = [_line(bundle, found, scales.get(bundle.manifest.recipe, UNKNOWN)) for bundle in found.bundles]
     lead = (
         "From teacher to device, one line for each bundle: the primary metric on held-out samples at every stop, "
-        "what each arrow loses of it, and what the model costs there."
+        "what each arrow loses of it (a negative loss is a gain), and what the model costs there."
     )
     if not lines:
         lines = [note("No bundle is here: edgekd export RUN --target TARGET makes one.")]
     return section(TITLE, lead, lines)
 
 
-def stops(manifest: Manifest, scale: Scale, measurement: Measurement | None, size_bytes: int) -> list[Stop]:
+def stops(
+    manifest: Manifest, origin: Origin, scale: Scale, measurement: Measurement | None, size_bytes: int
+) -> list[Stop]:
     """The models of a bundle's road in order, from its provenance, its gates and its newest measurement."""
     gates = [g for g in manifest.gates if "whole road" not in g.arrow]
     if not gates:
         return []
     first, rest = gates[0], gates[1:]
-    road = [*_teacher(manifest, first.metric, scale)]
+    road = _teacher(origin, first.metric, scale)
     loss = scale.loss(road[0].value, first.after) if road else None
     weights = manifest.weights
     cost = [f"{count(weights.get('weights', 0))} weights", f"{count(weights.get('macs', 0))} MACs"]
-    alone = _control(manifest, first.metric)
-    if alone is not None:
-        cost.append(f"{significant(alone)} without teacher")
+    for stage in origin.stages:
+        if stage.role == "control" and first.metric in stage.test:
+            cost.append(f"{significant(stage.test[first.metric])} without teacher")
     road.append(Stop("student, PyTorch", first.after, tuple(cost), "distil", loss))
     for gate in rest:
         road.append(_after(gate, manifest, measurement, size_bytes))
@@ -62,9 +65,17 @@ def stops(manifest: Manifest, scale: Scale, measurement: Measurement | None, siz
 def _after(gate: GateRecord, manifest: Manifest, measurement: Measurement | None, size_bytes: int) -> Stop:
     name = gate.arrow.rpartition("→")[2].strip()
     if name == "built":
-        return Stop(f"on device: {gate.where}", gate.after, _device_cost(measurement, size_bytes), "load", gate.relative_loss)
+        return Stop(
+            "on device", gate.after, (gate.where, *_device_cost(measurement, size_bytes)), "load", gate.relative_loss
+        )
     if name == "canonical ONNX":
-        return Stop(name, gate.after, (f"{megabytes(manifest.weights.get('bytes'))} MB of weights",), "export", gate.relative_loss)
+        return Stop(
+            name,
+            gate.after,
+            (f"{megabytes(manifest.weights.get('bytes'))} MB of weights",),
+            "export",
+            gate.relative_loss,
+        )
     typed = manifest.files.get(manifest.graphs["main"].typed_onnx, {}).get("bytes")
     return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed ONNX",), "build", gate.relative_loss)
 
@@ -79,40 +90,31 @@ def _device_cost(measurement: Measurement | None, size_bytes: int) -> tuple[str,
         cost.append(f"p90 {milliseconds(headline.p90_ms)} ms {headline.span}")
     elif p50 is not None:
         cost.append(f"p50 {milliseconds(p50)} ms {headline.span}")
-    cost.append(f"+{megabytes(measurement.memory.rss_increase_bytes)} MB RSS")
+    cost.append(f"{megabytes(measurement.memory.rss_increase_bytes)} MB RSS rise")
     if not measurement.verdict.claimable:
         cost.append(measurement.verdict.label)
     return tuple(cost)
 
 
-def _teacher(manifest: Manifest, metric: str, scale: Scale) -> list[Stop]:
+def _teacher(origin: Origin, metric: str, scale: Scale) -> list[Stop]:
     """The teachers that were trained, or the black box whose labels are the truth here; none is no stop."""
-    stages = [s for s in manifest.provenance.get("stages", []) if s.get("role") == "teacher"]
+    stages = [stage for stage in origin.stages if stage.role == "teacher"]
     if stages:
-        scores = {str(s["name"]): s.get("test", {}).get(metric) for s in stages}
-        values = [v for v in scores.values() if v is not None]
-        cost = [f"{name}: {significant(value)}" for name, value in scores.items()] if len(scores) > 1 else []
-        cost += sorted({f"{count(s['weights'])} parameters" for s in stages if s.get("weights")})
-        return [Stop(f"teacher: {', '.join(scores)}", scale.best(values), tuple(cost))]
-    labels = manifest.provenance.get("data", {}).get("labels", {})
-    named = str(labels.get("teacher", "none"))
-    if named.startswith("none"):
+        values = [stage.test[metric] for stage in stages if metric in stage.test]
+        several = len(stages) > 1
+        cost = [f"{s.name}: {significant(s.test.get(metric))}" for s in stages if several]
+        cost += dict.fromkeys(f"{count(stage.weights)} parameters" for stage in stages)
+        name = f"teacher: {', '.join(stage.name for stage in stages)}"
+        return [Stop(name, scale.best(values), tuple(cost))]
+    if origin.data.labelled_by.startswith("none"):
         return []
-    return [Stop(f"teacher: {named}", None, ("a black box; its labels are the truth here",))]
-
-
-def _control(manifest: Manifest, metric: str) -> float | None:
-    for stage in manifest.provenance.get("stages", []):
-        if stage.get("role") == "control":
-            value: float | None = stage.get("test", {}).get(metric)
-            return value
-    return None
+    return [Stop(f"teacher: {origin.data.labelled_by}", None, ("a black box; its labels are the truth here",))]
 
 
 def _line(bundle: Bundle, found: Collected, scale: Scale) -> Html:
     manifest = bundle.manifest
     measurement = found.latest(bundle.sha256, manifest.target)
-    road = stops(manifest, scale, measurement, bundle.size_bytes)
+    road = stops(manifest, origin_of(bundle), scale, measurement, bundle.size_bytes)
     metric = manifest.gates[0].metric if manifest.gates else ""
     unit = scale.unit(metric)
     title = element("h3", bundle.name, element("span", _about(manifest, metric, unit), class_="side"))

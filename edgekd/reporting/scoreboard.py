@@ -17,6 +17,7 @@ KINDS = {
     Status.NOT_COMPARABLE: "mild",
     Status.NOT_RUN: "faint",
 }
+DECIDED = (Status.REPRODUCED, Status.BETTER, Status.WORSE)
 _COLUMNS = ("claim", "theirs", "ours", "difference", "status")
 _THEIRS = ("hardware", "runtime", "precision", "batch", "resolution", "span", "dataset")
 
@@ -31,14 +32,15 @@ def claims_section(assessed: Mapping[str, Sequence[Assessment]]) -> Html:
     for recipe, assessments in assessed.items():
         parts.append(element("h3", recipe))
         parts.append(_tally(assessments))
-        for status in Status:
-            chosen = [a for a in assessments if a.status is status]
-            if not chosen:
-                continue
-            rows = [_row(a) for a in chosen]
-            shown = table(_COLUMNS, rows, numbers=("difference",))
-            decided = status in (Status.REPRODUCED, Status.BETTER, Status.WORSE)
-            parts.append(shown if decided else folded(f"{len(chosen)} {status}", shown, unfolded=len(chosen) <= 3))
+        decided = [a for status in DECIDED for a in assessments if a.status is status]
+        if decided:
+            parts.append(table(_COLUMNS, map(_row, decided), numbers=("difference",)))
+        for status in (Status.NOT_COMPARABLE, Status.NOT_RUN):
+            rows = [_row(a) for a in assessments if a.status is status]
+            if rows:
+                parts.append(
+                    folded(f"{len(rows)} {status}", table(_COLUMNS, rows, ("difference",)), unfolded=not decided)
+                )
         parts.append(_papers(recipe_claims(recipe), assessments))
     if not parts:
         parts = [note("Nothing that was found belongs to a recipe with claims.")]
@@ -66,9 +68,20 @@ def _row(assessment: Assessment) -> list[Html | str]:
         element("span", claim.metric.replace("_", " "), what),
         element("span", significant(claim.value, claim.unit), element("span", _their_conditions(claim), class_="side")),
         ABSENT if ours is None else _ours(claim, ours),
-        change(assessment.relative) if assessment.relative is not None and not assessment.differs else ABSENT,
+        _difference(assessment),
         element("span", status),
     ]
+
+
+def _difference(assessment: Assessment) -> str:
+    """Relative, but for a count, of which a reader wants to know by how many it is off."""
+    claim, ours = assessment.claim, assessment.evidence
+    if ours is None or assessment.differs or assessment.relative is None:
+        return ABSENT
+    off = ours.value - claim.value
+    if claim.better == "exact" and claim.tolerance == 0 and off:
+        return f"{off:+,.10g}".replace("-", "−")
+    return change(assessment.relative)
 
 
 def _stated(claim: Claim) -> str:

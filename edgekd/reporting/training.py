@@ -1,4 +1,4 @@
-"""How each run was trained: the validation metric against the teachers', the terms of the loss, what distillation gained."""
+"""How each run was trained: validation metric against the teachers', terms of the loss, gain of distillation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def training_section(runs: Sequence[Run], scales: Mapping[str | None, Scale]) ->
         return None
     lead = (
         "The recipe's primary metric on the validation set by epoch, the student beside its control, which had the "
-        "same seed and budget and no teacher; dashed lines are the teachers' scores before the student's first step. "
+        "same seed and budget and no teacher; level lines are the teachers' scores before the student's first step. "
         "Then the terms of the loss."
     )
     parts = [_gains(runs, scales)]
@@ -125,7 +125,8 @@ def _quality(stages: Sequence[Stage], scale: Scale) -> Html | None:
         for index, (teacher, scores) in enumerate((record.teachers if record else {}).items()):
             if scale.primary in scores and math.isfinite(scores[scale.primary]):
                 color = _TEACHER_COLORS[index % len(_TEACHER_COLORS)]
-                levels.append(Level(f"teacher: {teacher}", scores[scale.primary], color))
+                dash = ("dashed", "dotted")[index % 2]  # teachers that score alike are both seen
+                levels.append(Level(f"teacher: {teacher}", scores[scale.primary], color, dash))
     if not series:
         return None
     values = np.concatenate([np.asarray(line.y) for line in series])
@@ -204,7 +205,18 @@ def _gains(runs: Sequence[Run], scales: Mapping[str | None, Scale]) -> Html | No
                 gains[_but_for_seed(run)].append((-pair[0], -pair[1]))
     if not rows:
         return None
-    columns = ("run", "metric", "seed", "student, best", "student, last", "control, best", "control, last", "student, test", "gain, best", "gain, last")
+    columns = (
+        "run",
+        "metric",
+        "seed",
+        "student, best",
+        "student, last",
+        "control, best",
+        "control, last",
+        "student, test",
+        "gain, best",
+        "gain, last",
+    )
     told = [
         f"{len(found)} seeds of one configuration: gain of distillation {_mean(found, 0)} at the best epoch, "
         f"{_mean(found, 1)} at the last (mean ± standard deviation). "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +15,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from edgekd.recipes.contract import Datasets, Stage
-from edgekd.storage import read_json, write_json
+from edgekd.recipes.weights import load_weights
+from edgekd.storage import read_json, whole_file, write_json
 from edgekd.training.loader import training_loader
 from edgekd.training.precision import faster_precision
 from edgekd.training.stage_module import Judge, StageModule
@@ -32,6 +36,16 @@ class Outcome:
     last: dict[str, float]
     images_per_second: float
     precision: str
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Renamed into place: Lightning's own way passes by another file system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with whole_file(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
 
 class _Tell(pl.Callback):
@@ -63,24 +77,20 @@ def fit(
 ) -> Outcome:
     """Trains ``stage.model`` and leaves the best epoch's weights in it.
 
-    Writes ``last.ckpt`` (after every epoch), ``best.ckpt``, ``metrics.csv`` and TensorBoard events to
+    Writes ``last.ckpt`` (after every epoch), ``best.safetensors``, ``metrics.csv`` and TensorBoard events to
     ``folder``; an existing ``last.ckpt`` is gone on from.
+
+    Raises:
+        GateError: the loss is no number.
     """
     _quiet()
     torch.manual_seed(config.seed)
     seed = config.seed
-    module = StageModule(stage, judge, datasets.val, seed, folder / "metrics.csv")
+    module = StageModule(stage, judge, datasets.val, seed, folder)
     loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers)
     precision = _precision(stage, datasets, folder, config.train.precision)
-    primary = f"val/{judge.metrics.primary}"
     saver = ModelCheckpoint(
-        dirpath=folder,
-        filename="best",
-        monitor=primary,
-        mode="max" if judge.metrics.higher_is_better else "min",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
+        dirpath=folder, save_top_k=0, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
     )
     board = TensorBoardLogger(folder, name="", version="tensorboard")
     for name, scores in teachers.items():
@@ -92,6 +102,7 @@ def fit(
         precision=precision,  # type: ignore[arg-type]
         logger=board,
         callbacks=[saver, _Tell(judge.metrics.primary, tell)],
+        plugins=[_WholeCheckpoints()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10**9,
@@ -101,15 +112,16 @@ def fit(
     last = folder / "last.ckpt"
     # Twice as fast for convolutions on CPUs and GPUs alike; the same numbers up to rounding.
     stage.model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
+    except SystemExit:  # Lightning's answer to Ctrl-C, which it ignores from then on
+        signal.signal(signal.SIGINT, interrupt)
         raise KeyboardInterrupt from None
-    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
     stage.model.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    choose = max if judge.metrics.higher_is_better else min
-    top = choose(module.history, key=lambda row: row[primary])
+    load_weights(stage.model, folder / "best.safetensors")
+    stage.model.zero_grad(set_to_none=True)  # the last step's gradients would be held as long as the model
+    top = module.best()
     return Outcome(
         best_epoch=int(top["epoch"]),
         best=_scores(top),

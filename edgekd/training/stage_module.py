@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgekd.contracts import Array, Arrays, IoSpec
 from edgekd.errors import GateError
 from edgekd.measuring.quality import predictions
 from edgekd.recipes.contract import Batch, Metrics, Pipeline, SampleSet, Stage
+from edgekd.recipes.weights import save_weights
 from edgekd.storage import whole_file
 from edgekd.training.precision import sum_terms
 
@@ -39,7 +41,7 @@ class Judge:
         """The model as the pipeline calls any session: named arrays in, named arrays out."""
 
         def call(feeds: Arrays) -> Mapping[str, Array]:
-            device = next(model.parameters()).device
+            device = next((p.device for p in model.parameters()), torch.device("cpu"))
             was_training = model.training
             model.eval()
             try:
@@ -54,13 +56,16 @@ class Judge:
 
 
 class StageModule(pl.LightningModule):
-    """Trains ``stage.model``. Frozen teachers are held outside the module: no checkpoint carries them."""
+    """Trains ``stage.model``. Frozen teachers are held outside the module: no checkpoint carries them.
 
-    def __init__(self, stage: Stage, judge: Judge, val: SampleSet, seed: int, curves: Path) -> None:
+    Keeps ``metrics.csv`` and ``best.safetensors`` in ``folder`` up to date.
+    """
+
+    def __init__(self, stage: Stage, judge: Judge, val: SampleSet, seed: int, folder: Path) -> None:
         super().__init__()
         self.model = stage.model
         self._stage, self._judge, self._val, self._seed = stage, judge, val, seed
-        self._frozen, self._curves = dict(stage.frozen), curves
+        self._frozen, self._folder = dict(stage.frozen), folder
         self._sums: dict[str, float] = {}
         self._batches = self._images = 0
         self._busy_s = 0.0
@@ -77,7 +82,7 @@ class StageModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         for teacher in self._frozen.values():
-            teacher.to(self.device).eval().requires_grad_(False)
+            teacher.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         # Dropout's noise, too, is a function of (seed, stage, epoch): resumed epochs draw the same.
@@ -92,8 +97,8 @@ class StageModule(pl.LightningModule):
         if not torch.isfinite(loss):
             raise GateError(
                 f"training of {self._stage.name} diverged: the loss is {loss.item()}",
-                f"epoch {self.current_epoch}, batch {index}",
-                "a lower learning rate, e.g. --set train.learning_rate=3e-4 --overwrite",
+                f"epoch {self.current_epoch + 1}, batch {index + 1}",
+                "distil again with a lower learning rate and --overwrite",
             )
         for name, value in {**terms, "loss": loss}.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
@@ -114,8 +119,15 @@ class StageModule(pl.LightningModule):
         row["images_per_second"] = self.images_per_second
         row["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append({"epoch": self.current_epoch, **row})
-        write_curves(self._curves, self.history, int(self.trainer.num_training_batches))
+        write_curves(self._folder / "metrics.csv", self.history, int(self.trainer.num_training_batches))
+        if self.best() is self.history[-1]:
+            save_weights(self.model, self._folder / "best.safetensors")
         self.log_dict(row, on_epoch=True, on_step=False)
+
+    def best(self) -> dict[str, float]:
+        """The first row of the history that no other one beats on the validation set."""
+        primary, sign = f"val/{self._judge.metrics.primary}", -1 if self._judge.metrics.higher_is_better else 1
+        return min(self.history, key=lambda row: math.inf if math.isnan(row[primary]) else sign * row[primary])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgekd.contracts import StrictModel
+from edgekd.recipes.contract import RecipeConfig, TrainSettings
 
 
 class DataConfig(StrictModel):
@@ -63,7 +64,7 @@ class LossConfig(StrictModel):
     hard: Literal["l2", "l1"] = "l2"
 
 
-class TrainConfig(StrictModel):
+class TrainConfig(TrainSettings):
     """Adam with Keras' time decay, or a cosine to zero (A7)."""
 
     epochs: int = Field(150, ge=1)
@@ -71,12 +72,9 @@ class TrainConfig(StrictModel):
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["time-decay", "cosine"] = "time-decay"
     weight_decay: float = Field(0.0, ge=0)
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto measures both on this machine")
-    workers: int = Field(0, ge=0, description="data-loading processes")
 
 
-class Config(StrictModel):
-    seed: int = 0
+class Config(RecipeConfig):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     student: StudentConfig = StudentConfig()

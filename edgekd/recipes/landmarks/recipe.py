@@ -65,7 +65,7 @@ class Recipe:
             shapes = _shape_model(data.train, teacher.variance, train.batch_size)
 
             def smooth_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-                return F.mse_loss(predicted, shapes.smooth(truth))
+                return F.mse_loss(predicted, shapes.to(truth.device).smooth(truth))
 
             tolerant = self._teacher_stage("tolerant", smooth_loss)
         teachers = [stage for stage in (tough, tolerant) if stage is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,12 @@ def placement(graph: Graph) -> Placement:
         del session
         model, source = onnx.load(optimized), onnx.load(graph.path)
     costs = macs_by_node(source)
-    known, left = attribute(source, costs), dict(costs)
+    computing = {index: node for index, node in enumerate(model.graph.node) if _computes(node.op_type)}
+    owners = _owners(computing, attribute(source, costs))
     floats = {t.name: t.data_type for t in model.graph.initializer}
     nodes = []
-    for node in model.graph.node:
-        macs: int | None = 0
-        if _computes(node.op_type):
-            owner = next((known[n] for n in _identities(node) if known.get(n) in left), None)
-            macs = left.pop(owner) if owner else None
+    for index, node in enumerate(model.graph.node):
+        macs = (costs[owners[index]] if index in owners else None) if index in computing else 0
         kernel = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         nodes.append(NodePlacement(node.name, node.op_type, _type(node, floats), provider, kernel, macs))
     return Placement(tuple(nodes), "ONNX Runtime optimized graph")
@@ -116,17 +114,35 @@ def _computes(op: str) -> bool:
     return bool(re.search(r"Conv|Gemm|MatMul", op))
 
 
+def _owners(nodes: Mapping[int, Any], known: Mapping[str, tuple[str, ...]]) -> dict[int, str]:
+    """Which node of the source each optimized one is: first by names that mean one, then by what is left."""
+    owners: dict[int, str] = {}
+    taken: set[str] = set()
+    for certain in (True, False):
+        for index, node in nodes.items():
+            if index in owners:
+                continue
+            for name in _identities(node):
+                candidates = known.get(name, ())
+                free = [owner for owner in candidates if owner not in taken]
+                if free and not (certain and len(candidates) > 1):
+                    owners[index] = free[0]
+                    taken.add(free[0])
+                    break
+    return owners
+
+
 def _identities(node: Any) -> list[str]:
-    """Names under which the source graph may know this node: its weight, itself, its output."""
-    weights = [re.sub(r"_quantized$", "", name) for name in node.input[1:]]
+    """Names under which the source graph may know this node: itself, its output, its weight."""
     own = re.sub(r"(_nchwc)?(_token_\d+)?$", "", node.name)
-    return [*node.input[1:], *weights, own, node.name, *node.output]
+    weights = [re.sub(r"_quantized$", "", name) for name in node.input[1:]]
+    return [node.name, own, *node.output, *node.input[1:], *weights]
 
 
 def _type(node: Any, initializers: dict[str, int]) -> str:
     import onnx
 
-    if node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or node.op_type.endswith("Integer"):
+    if node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or "Integer" in node.op_type:
         return "int8"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         return "convert"

@@ -7,9 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgekd.contracts import Built, Calibration, IoSpec, Precision, Profile, Session, Source
-from edgekd.errors import InputError
+from edgekd.errors import InputError, MachineError
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.nn.quantization import quantize
+from edgekd_targets.openvino.runtime import reason
 
 
 def versions() -> dict[str, str]:
@@ -30,7 +31,15 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
     else:
         raise InputError(f"openvino builds fp32, bf16 and int8, not {precision}", fix="--precision auto")
     entry = out / "model.xml"
-    openvino.save_model(openvino.Core().read_model(typed), entry, compress_to_fp16=False)
+    try:
+        model = openvino.Core().read_model(typed)
+    except RuntimeError as error:
+        raise MachineError("OpenVINO's ONNX front end cannot read the graph", reason(error)) from None
+    try:
+        openvino.save_model(model, entry, compress_to_fp16=False)
+    except RuntimeError as error:  # a full disk, in the words of a C++ stream
+        fix = "make room (df -h, ulimit -f, quota) in the temporary folder"
+        raise MachineError(f"OpenVINO cannot write {entry.name}", reason(error), fix) from None
     return Built(entry=entry, typed_onnx=typed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class OpenVinoSession:
         try:
             self.compiled = core.compile_model(graph.path, device, config)
         except RuntimeError as error:
-            raise MachineError(f"OpenVINO cannot load {graph.path.name}", str(error).splitlines()[0]) from None
+            raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
         self._request = self.compiled.create_infer_request()
         self._names = [t.name for t in graph.io.outputs]
 
@@ -95,6 +95,13 @@ def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str
     return sorted(((n, k, ms) for (n, k), ms in total.items()), key=lambda row: -row[2])
 
 
+def reason(error: RuntimeError) -> str:
+    """The last line of OpenVINO's message that is not about its own source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from ", "Check "))]
+    return said[-1] if said else str(error).strip()
+
+
 def _openvino() -> Any:
     try:
         import openvino
@@ -122,14 +129,26 @@ def _precision(kernel: str, runtime_precision: str) -> str:
 
 
 def _macs(op: Any, layer: str) -> int | None:
-    """Weights times output positions. Weight shapes carry groups: [out, in/group, kh, kw] or [g, o, i, kh, kw]."""
+    """Weights times positions. Weight shapes carry groups: [out, in/group, kh, kw] or [g, o, i, kh, kw].
+
+    What was fused behind a convolution adds inputs behind its weight (a residual's other branch, say).
+    """
     if layer not in ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution"):
         return 0
-    shapes = [list(i.get_shape()) for i in op.inputs()]
-    out = list(op.outputs()[0].get_shape())
+    first, *others = [_shape(i) for i in op.inputs()]
+    out = _shape(op.outputs()[0])
+    if layer == "Convolution" and any(len(shape) > len(out) for shape in others[1:]):
+        return None  # a depthwise convolution is fused in: where it was cut off cannot be read back
     if layer in ("Convolution", "DeformableConvolution"):
-        weight = next(s for s in reversed(shapes[1:]) if len(s) >= len(out))
+        weight = others[0 if layer == "Convolution" else 1]  # offsets stand before a deformable one's weight
         return prod(weight) * out[0] * prod(out[2:])
     if layer == "Deconvolution":
-        return prod(shapes[1]) * shapes[0][0] * prod(shapes[0][2:])
-    return prod(out) * shapes[0][-1]
+        return prod(others[0]) * first[0] * prod(first[2:])
+    # [m, k] x [k, n] -> [m, n], either side transposed or not: k² = mk · kn / mn
+    inner = isqrt(prod(first[-2:]) * prod(others[0][-2:]) // prod(out[-2:]))
+    return prod(out) * inner
+
+
+def _shape(port: Any) -> list[int]:
+    """An axis of unknown size counts as 1."""
+    return [axis.get_length() if axis.is_static else 1 for axis in port.get_partial_shape()]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Probe, check_feeds
 from edgekd.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from edgekd.run import Run
 
 FIX = 'pip install "edgekd[distill]"'
 
@@ -27,7 +30,6 @@ class TorchSession:
             import torch
         except ImportError as error:
             raise MachineError("torch is not installed", str(error), FIX) from None
-        from edgekd.registry import recipe_part
         from edgekd.run import open_run
 
         options = dict(graph.options)
@@ -37,9 +39,8 @@ class TorchSession:
             raise InputError(f"the torch target cannot use {options}", fix="mode is eager or compile; threads")
         torch.set_num_threads(thread_count(options))
         run = open_run(graph.path)
-        part = recipe_part(run.record.recipe, "recipe")
         self._torch, self.io = torch, graph.io
-        self.module = load_student(part, run)
+        self.module = load_student(run)
         self._call = torch.compile(self.module) if mode == "compile" else self.module
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
@@ -53,12 +54,14 @@ class TorchSession:
         pass  # a graph's state is carried by edgekd.bundle.session
 
 
-def load_student(part: Any, run: Any) -> Any:
+def load_student(run: Run) -> Any:
     """The run's student with its weights, in eval mode."""
+    from edgekd.config import restore
     from edgekd.recipes.weights import load_weights
+    from edgekd.registry import recipe_part
 
-    recipe = part.Recipe(part.Config.model_validate(run.record.config))
-    student = recipe.student()
+    settings = restore(run.record.recipe, run.record.config, str(run.path))
+    student = recipe_part(run.record.recipe, "recipe").Recipe(settings).student()
     load_weights(student, run.weights)
     return student.eval()
 

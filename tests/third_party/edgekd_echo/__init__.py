@@ -1,0 +1,1 @@
+"""A target from somebody else's package."""
