@@ -188,6 +188,9 @@ class BareLoop:
     def run(self, feeds: Any) -> Any:
         return self.session.run(None, feeds)
 
+    def reset(self) -> None:
+        """No state."""
+
 
 def start_up(bundles: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
     """Fresh processes, in turns: import, open (every file checked), load, first inference."""
@@ -304,7 +307,10 @@ def picture(bundle: Path, run: Path, path: Path) -> None:
     from edgekd.recipes.landmarks.overlay import contact_sheet
 
     opened, heldout = edgekd.open(bundle), open_run(run).heldout()
-    chosen = [int(i * (len(heldout) - 1) / 11) for i in range(12)]
+    # Two rows: the video's frames come first, then the small faces, enlarged from 25 pixels.
+    video = sum(heldout.raw["image"][i].std(axis=2).mean() > 1 for i in range(len(heldout)))  # those have colour
+    chosen = [round(i * (video - 1) / 7) for i in range(8)]
+    chosen += [video + round(i * (len(heldout) - video - 1) / 3) for i in range(4)]
     drawn = []
     for index in chosen:
         raw, truth = heldout.raws()[index], heldout.truths()[index]

@@ -41,7 +41,10 @@ def _entries(kind: str, home: str) -> dict[str, Entry]:
         for facts in sorted(Path(root).glob(f"*/{kind}.toml")):
             packages.append((facts.parent.name, f"{home}.{facts.parent.name}", facts.parent))
     for point in entry_points(group=f"edgekd.{kind}s"):
-        spec = importlib.util.find_spec(point.value)
+        try:
+            spec = importlib.util.find_spec(point.value)
+        except (ModuleNotFoundError, ValueError):  # a parent is missing; the value names something inside a module
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
                 f"the entry point {point.name} = {point.value} of edgekd.{kind}s names no package",
@@ -134,6 +137,10 @@ def _import(module: str, extra: str) -> ModuleType:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in ("edgekd", "edgekd_targets"):
             raise
+        if module.startswith(f"{missing}."):
+            raise InputError(
+                f"there is no {error.name}", "a recipe or target package lacks a part of its shape"
+            ) from None
         raise MachineError(
             f"{missing} is not installed", f"{module} needs it", f'pip install "edgekd[{extra}]"'
         ) from None

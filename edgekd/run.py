@@ -82,7 +82,7 @@ class HeldOut:
 
     def __init__(self, arrays: Arrays) -> None:
         self.raw, self.truth = section(arrays, "raw"), section(arrays, "truth")
-        self.student, self.teacher = section(arrays, "student"), section(arrays, "teacher")
+        self.student = section(arrays, "student")
         counts = {len(value) for part in (self.raw, self.truth, self.student) for value in part.values()}
         if not (self.raw and self.truth and self.student) or len(counts) != 1 or 0 in counts:
             raise InputError("the held-out data is incomplete", "raw, truth and student must hold the same samples")

@@ -140,6 +140,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Compressed npz. Raises TypeError for arrays of objects, which numpy would pickle."""
+    objects = sorted(name for name, value in arrays.items() if np.asarray(value).dtype.hasobject)
+    if objects:
+        raise TypeError(f"{', '.join(objects)}: objects are not written, only arrays of numbers and text")
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,12 @@ precision = "fp32"
 """A landmarks student of seconds: drawn faces (kept in ``cache``), 32-pixel input, no teachers, one epoch."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> None:
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(1)
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """Each test begins and ends with one: the torch target sets its own number for the whole process."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

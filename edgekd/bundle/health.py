@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from edgekd.errors import EdgekdError
+from edgekd.errors import EdgekdError, MachineError
 from edgekd.registry import runtime, target_entry, targets
 
 
@@ -68,13 +68,22 @@ def _found(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def pip_line(module: str) -> str:
-    """What installs ``module``: the first extra that brings it, else the package of that name."""
+def pip_line(module: str, wanted_extra: str = "") -> str:
+    """What installs ``module``: the wanted or else the smallest extra that brings it, else the package of that name."""
     wanted = module.replace("_", "-").lower()
-    for extra, packages in _packages_by_extra().items():
-        if wanted in (package.lower() for package in packages):
-            return f'pip install "edgekd[{extra}]"'
-    return f"pip install {wanted}"
+    extras = {n: own for n, own in _packages_by_extra().items() if wanted in (package.lower() for package in own)}
+    if not extras:
+        return f"pip install {wanted}"
+    extra = wanted_extra if wanted_extra in extras else min(extras, key=lambda name: len(extras[name]))
+    return f'pip install "edgekd[{extra}]"'
+
+
+def not_installed(error: ModuleNotFoundError, wanted_extra: str = "") -> MachineError | None:
+    """A package that an extra would have brought along; None for a module of our own, which is our bug."""
+    missing = (error.name or "").partition(".")[0]
+    if missing in ("", "edgekd", "edgekd_targets"):
+        return None
+    return MachineError(f"{missing} is not installed", str(error), pip_line(missing, wanted_extra))
 
 
 def _packages_by_extra() -> dict[str, list[str]]:

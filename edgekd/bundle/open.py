@@ -34,11 +34,12 @@ class Bundle:
     @property
     def size_bytes(self) -> int:
         """Of the file or files that the runtime loads."""
-        entry = Path(self.manifest.graphs["main"].entry)
+        graph = self.manifest.graphs["main"]
+        entry, proof = Path(graph.entry), {graph.typed_onnx} - {graph.entry}
         return sum(
             f["bytes"]
             for name, f in self.manifest.files.items()
-            if Path(name).parent == entry.parent and Path(name).stem == entry.stem
+            if Path(name).parent == entry.parent and Path(name).stem == entry.stem and name not in proof
         )
 
     def graph(self, name: str = "main") -> Graph:

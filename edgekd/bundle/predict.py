@@ -107,7 +107,9 @@ def _named(inputs: Sequence[str], first: str) -> dict[str, str]:
         if not equals:
             name, value = first, text
         if name in named:
-            raise InputError(f"the input {name} is given twice", "a bare PATH is the first input", "NAME=PATH for others")
+            raise InputError(
+                f"the input {name} is given twice", "a bare PATH is the first input", "NAME=PATH for others"
+            )
         named[name] = value
     return named
 
@@ -115,6 +117,8 @@ def _named(inputs: Sequence[str], first: str) -> dict[str, str]:
 def _predict_arrays(bundle: Bundle, inputs: Sequence[str], out: Path | None) -> list[dict[str, Any]]:
     if len(inputs) != 1 or not inputs[0].endswith(".npz"):
         raise InputError(f"{bundle.path} is a foreign model", "it takes one .npz with an array per input")
+    if out is not None and out.suffix != ".npz":
+        raise InputError(f"{bundle.path} is a foreign model", f"it gives arrays, and {out} is no .npz", "--out y.npz")
     outputs: dict[str, Array] = bundle.session.run(read_arrays(Path(inputs[0])))
     if out is not None:
         write_arrays(out, outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekd.contracts import Array, Arrays, IoSpec, Session
+from edgekd.contracts import Array, Arrays, IoSpec, Session, check_feeds
 from edgekd.errors import InputError
 
 
@@ -32,6 +32,6 @@ class CarriedState:
             self._state[name] = np.zeros([int(axis) for axis in spec.shape], spec.dtype)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        outputs = self._session.run({**feeds, **self._state})
-        self._state = {sink: outputs[source] for source, sink in self._sinks.items()}
+        outputs = self._session.run({**check_feeds(self.io, feeds), **self._state})
+        self._state = {sink: outputs[source].copy() for source, sink in self._sinks.items()}  # outputs are the caller's
         return outputs

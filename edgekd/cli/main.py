@@ -77,7 +77,8 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if debug:
             traceback.print_exc()
-        return _not_installed(error, as_json)
+        extra = "distill" if arguments[0] in ("distill", "export") else ""
+        return _not_installed(error, extra, as_json)
     except (OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
@@ -94,14 +95,11 @@ def _bug(error: Exception, as_json: bool) -> int:
     return _fail(what, "", "run it again with --debug and report what it prints", Exit.BUG, as_json)
 
 
-def _not_installed(error: ModuleNotFoundError, as_json: bool) -> int:
-    """What an extra would have brought along is this machine's lack; a module of our own is our bug."""
-    from edgekd.bundle.health import pip_line
+def _not_installed(error: ModuleNotFoundError, extra: str, as_json: bool) -> int:
+    from edgekd.bundle.health import not_installed
 
-    missing = (error.name or "").partition(".")[0]
-    if missing in ("", "edgekd", "edgekd_targets"):
-        return _bug(error, as_json)
-    return _fail(f"{missing} is not installed", str(error), pip_line(missing), Exit.MACHINE, as_json)
+    told = not_installed(error, extra)
+    return _fail(told.what, told.why, told.fix, told.code, as_json) if told else _bug(error, as_json)
 
 
 def _fail(what: str, why: str, fix: str, code: Exit, as_json: bool) -> int:

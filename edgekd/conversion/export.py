@@ -12,6 +12,7 @@ from pathlib import Path
 
 import edgekd
 from edgekd import config as configuration
+from edgekd.bundle.health import not_installed
 from edgekd.bundle.manifest import Candidate, GateRecord
 from edgekd.contracts import Built, Graph, IoSpec, Precision, Profile, Source
 from edgekd.conversion.calibration import RunCalibration
@@ -245,6 +246,10 @@ def _try(canonical: Canonical, profile: Profile, precision: Precision, work: Pat
         require(gate)
     except EdgekdError as error:
         trial.error = error
+    except ModuleNotFoundError as error:  # this precision needs what is not here; another one may not
+        trial.error = not_installed(error)
+        if trial.error is None:
+            raise
     return trial
 
 

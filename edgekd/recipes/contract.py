@@ -37,6 +37,14 @@ class TrainSettings(StrictModel):
     workers: int = Field(0, ge=0, description="data-loading processes")
 
 
+class GateSettings(StrictModel):
+    """The gate of the first arrow; the later ones have limits of their own (``edgekd.conversion.gates``)."""
+
+    teacher_to_student: float | None = Field(
+        None, gt=0, description="most of its best teacher's primary metric that the student may lose, as a share"
+    )
+
+
 class RecipeConfig(StrictModel):
     """What every recipe's ``Config`` has: the rest is the recipe's own.
 
@@ -47,6 +55,7 @@ class RecipeConfig(StrictModel):
 
     seed: int = Field(0, ge=0, lt=2**63)
     train: TrainSettings = TrainSettings()
+    gate: GateSettings = GateSettings()
 
 
 @dataclass(frozen=True)

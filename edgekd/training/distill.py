@@ -16,7 +16,8 @@ import torch
 from pydantic import ValidationError
 
 from edgekd import config as configuration
-from edgekd.errors import InputError
+from edgekd.errors import GateError, InputError
+from edgekd.measuring.quality import relative_loss
 from edgekd.nn.cost import macs, weight_count
 from edgekd.recipes.contract import Datasets, Recipe, Stage
 from edgekd.recipes.weights import load_weights, save_weights
@@ -98,8 +99,10 @@ def distill(
     judge = Judge(io, recipe_part(recipe, "pipeline").Pipeline(io), recipe_part(recipe, "metrics").METRICS)
     stages = made.stages(datasets, control)
 
-    if not resume and work.exists():  # an earlier try to replace the run; whatever is wrong with the input was said
-        shutil.rmtree(work)
+    if not resume:  # earlier tries that were left; whatever is wrong with the input was said
+        for left in {work, _aside(folder)}:
+            if left.exists():
+                shutil.rmtree(left)
     record = RunRecord(
         status="training",
         recipe=recipe,
@@ -194,7 +197,8 @@ def _finish(
     datasets: Datasets,
     judge: Judge,
 ) -> None:
-    """Writes what ``export`` needs; the record says ``complete`` last."""
+    """Gates teacher → student where a limit is set, and writes what ``export`` needs; ``complete`` comes last."""
+    _gate(records, judge, record.config["gate"]["teacher_to_student"])
     held = _spread(len(datasets.test), CAP_HELDOUT)
     arrays: dict[str, np.ndarray] = {}
     samples = [datasets.test.sample(i) for i in held]
@@ -228,6 +232,23 @@ def _finish(
         }
     )
     write_record(folder, complete)
+
+
+def _gate(records: list[StageRecord], judge: Judge, limit: float | None) -> None:
+    """Raises GateError where the student lost more of its best teacher's test score than the config allows."""
+    name, higher = judge.metrics.primary, judge.metrics.higher_is_better
+    teachers = [r.test[name] for r in records if r.role == "teacher"]
+    if limit is None or not teachers:
+        return
+    best = max(teachers) if higher else min(teachers)
+    student = next(r.test[name] for r in records if r.role == "student")
+    loss = relative_loss(judge.metrics, best, student)
+    if not loss <= limit:
+        raise GateError(
+            "the arrow teacher → student failed its gate",
+            f"{name} went from {best:.4g} to {student:.4g} ({loss:+.1%}, gate.teacher_to_student allows {limit:+.1%})",
+            "train longer, or a wider student; the stages are kept, the run is not complete",
+        )
 
 
 def _flag(recipe: str, flag: str, key: str, value: str | list[str] | None) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,8 +88,9 @@ def fit(
     module = StageModule(stage, judge, datasets.val, seed, folder)
     loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers)
     precision = _precision(stage, datasets, folder, config.train.precision)
+    # The newest is kept after every epoch. (``save_last`` with ``save_top_k=0`` writes nothing before the end.)
     saver = ModelCheckpoint(
-        dirpath=folder, save_top_k=0, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
+        dirpath=folder, filename="last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
     board = TensorBoardLogger(folder, name="", version="tensorboard")
     for name, scores in teachers.items():
@@ -112,11 +112,9 @@ def fit(
     last = folder / "last.ckpt"
     # Twice as fast for convolutions on CPUs and GPUs alike; the same numbers up to rounding.
     stage.model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C, which it ignores from then on
-        signal.signal(signal.SIGINT, interrupt)
+    except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
     stage.model.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     load_weights(stage.model, folder / "best.safetensors")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -58,6 +61,29 @@ def edgekd(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(code, out, err)
 
     return call
+
+
+@dataclass(frozen=True)
+class Benched:
+    """One ``bench --json`` of a sound bundle and a broken one."""
+
+    code: int
+    document: Any
+    folder: Path
+    err: str
+
+
+@pytest.fixture(scope="session")
+def benched(tiny_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Benched:
+    """Shared: a test that changes its measurement copies it."""
+    broken = Path(shutil.copytree(tiny_bundles["openvino"], tmp_path_factory.mktemp("broken") / "broken"))
+    (broken / "model.bin").unlink()
+    folder = tmp_path_factory.mktemp("bench") / "measurements"
+    out, err = io.StringIO(), io.StringIO()
+    contenders = [str(broken), str(tiny_bundles["onnxruntime"])]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(["bench", *contenders, "--length", "quick", "--out", str(folder), "--json"])
+    return Benched(code, json.loads(out.getvalue()), folder, err.getvalue())
 
 
 @pytest.fixture

@@ -146,17 +146,20 @@ def test_eval_refuses_the_data_of_another_run(edgekd, copy_of, tiny_bundles, tin
     edgekd("eval", tiny_bundles["onnxruntime"], "--run", run).says(2, "is not the data", "sha256 differs")
 
 
-def test_one_broken_contender_does_not_stop_the_bench(edgekd, copy_of, tiny_bundles, tmp_path):
-    broken, out = copy_of(tiny_bundles["openvino"], "broken"), tmp_path / "m"
-    (broken / "model.bin").unlink()
-    ended = edgekd("bench", broken, tiny_bundles["onnxruntime"], "--length", "quick", "--out", out)
-    ended.says(2, "broken: ", "model.bin is missing")
-    assert len(list(out.iterdir())) == 1
+def test_one_broken_contender_does_not_stop_the_bench(benched):
+    assert benched.code == 2
+    assert "Traceback" not in benched.err
+    (failure,) = benched.document["failures"]
+    assert failure["contender"] == "broken"
+    assert "model.bin is missing" in failure["error"]["what"]
+    assert [m["artifact"]["target"] for m in benched.document["measurements"]] == ["onnxruntime"]
+    assert len(list(benched.folder.iterdir())) == 1
 
-    # measurements: newer, damaged, or none
-    (file,) = out.iterdir()
+
+def test_newer_damaged_or_foreign_measurement_is_named_by_the_report(edgekd, benched, copy_of, tmp_path):
+    folder, page = copy_of(benched.folder), tmp_path / "r.html"
+    (file,) = folder.iterdir()
     good = json.loads(file.read_text(encoding="utf-8"))
-    page = tmp_path / "r.html"
     for data, part in (
         (good | {"schema_version": 99}, "measurement schema 99"),
         (good | {"headline": None}, "headline"),
@@ -165,5 +168,5 @@ def test_one_broken_contender_does_not_stop_the_bench(edgekd, copy_of, tiny_bund
         file.write_text(json.dumps(data), encoding="utf-8")
         edgekd("report", file, "--out", page).says(2, file.name, part)
     file.write_text(json.dumps(good)[:-100], encoding="utf-8")
-    edgekd("report", out, "--out", page).says(2, file.name, "is damaged")
+    edgekd("report", folder, "--out", page).says(2, file.name, "is damaged")
     assert not page.exists()

@@ -131,20 +131,22 @@ def test_own_profile_that_cannot_be_used_names_file_and_key(edgekd, tiny_run, tm
     assert list(tmp_path.iterdir()) == [own]
 
 
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        ("threds = 2", ("threds", "threads")),
-        ('threads = "many"', ("threads = 'many'",)),
-        ("threads = -2", ("threads = -2",)),
-    ],
-)
-def test_own_profile_with_a_runtime_option_nobody_knows_makes_no_bundle(edgekd, tiny_run, tmp_path, options, parts):
-    own = tmp_path / "mine.toml"
-    own.write_text(f"{PROFILE}[runtime]\n{options}\n", encoding="utf-8")
-    ended = edgekd("export", tiny_run, "--target", f"onnxruntime/{own}", "--out", tmp_path / "b")
-    ended.says(2, *parts)
-    assert list(tmp_path.iterdir()) == [own]
+def test_own_profile_with_runtime_options_nobody_knows_makes_no_bundle(edgekd, tiny_run, tmp_path):
+    """Each target stands alone, so one command tells all three."""
+    wrong = {"key": "threds = 2", "type": 'threads = "many"', "value": "threads = -2"}
+    targets = []
+    for name, option in wrong.items():
+        own = tmp_path / f"{name}.toml"
+        own.write_text(f"{PROFILE}[runtime]\n{option}\n", encoding="utf-8")
+        targets += ["--target", f"onnxruntime/{own}"]
+    before = sorted(tmp_path.iterdir())
+    ended = edgekd("export", tiny_run, *targets, "--out", tmp_path / "b")
+    assert ended.code == 2
+    for message, part in zip(ended.messages, ("threds", "threads = 'many'", "threads = -2"), strict=True):
+        assert message.startswith("error: ")
+        assert part in message
+        assert "bug" not in message
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_bench_refuses_an_unknown_length_and_a_contender_named_twice(edgekd, tiny_bundles, tmp_path):

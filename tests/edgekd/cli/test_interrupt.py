@@ -25,7 +25,7 @@ main()
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """``interrupted(marker, *arguments)``: as in a terminal, the whole process group gets SIGINT once stderr shows it."""
+    """``interrupted(marker, *arguments)``: the whole process group gets SIGINT, as in a terminal, at ``marker``."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
@@ -82,18 +82,18 @@ def test_distill_keeps_the_run_it_was_to_replace_and_is_gone_on_with(
 
     run = copy_of(tiny_run, "runs/lm")
     before = snapshot(run)
-    arguments = ["--config", tiny_config, "--set", "train.epochs=12", "--overwrite"]
-    said = interrupted("epoch 2/12", "distill", "landmarks", *arguments, "--out", run)
+    arguments = ["--config", tiny_config, "--set", "train.epochs=5", "--overwrite"]
+    said = interrupted("epoch 2/5", "distill", "landmarks", *arguments, "--out", run)
     assert f"edgekd distill landmarks --out {run} --resume" in said
     assert snapshot(run) == before
     assert newest_run(run.parent) == run
 
     ended = edgekd("distill", "landmarks", "--out", run, "--resume")
     assert ended.code == 0, ended.err
-    assert "epoch 1/12" not in ended.err, "the finished epoch is not trained again"
+    assert "epoch 1/5" not in ended.err, "the finished epoch is not trained again"
     record = open_run(run).record
     assert record.status == "complete"
-    assert record.config["train"]["epochs"] == 12
+    assert record.config["train"]["epochs"] == 5
     assert [path.name for path in run.parent.iterdir()] == ["lm"]
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from edgekd.conversion.calibration import RunCalibration
-from edgekd.errors import InputError
+from edgekd.errors import GateError, InputError
 from edgekd.recipes.landmarks import pictures
 from edgekd.recipes.landmarks.recipe import Recipe
 from edgekd.registry import recipe_part
@@ -93,7 +94,10 @@ def test_a_run_stopped_in_any_stage_resumes_to_the_same_bits(where, taught, curv
     with pytest.raises(stopped):
         distill("landmarks", out, settings=TAUGHT, control=True, progress=stop_at(where))
     assert read_record(out).status == "training"
-    same_run(distill("landmarks", out, resume=True), taught.run, curves)
+    told = []
+    same_run(distill("landmarks", out, resume=True, progress=lambda what, share: told.append(what)), taught.run, curves)
+    first = next(what for what in told if "epoch" in what)
+    assert first.startswith(where), "finished epochs were trained again"
 
 
 def test_a_killed_process_resumes_to_the_same_bits(taught, curves):
@@ -115,7 +119,9 @@ def test_a_killed_process_resumes_to_the_same_bits(taught, curves):
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (out / "stages" / "student" / "stage.json").exists()
-    same_run(distill("landmarks", out, resume=True), taught.run, curves)
+    told = []
+    same_run(distill("landmarks", out, resume=True, progress=lambda what, share: told.append(what)), taught.run, curves)
+    assert not any(what.startswith("student: epoch 1/") for what in told), "the finished epoch was trained again"
 
 
 def test_resuming_a_complete_run_changes_nothing(taught):
@@ -331,3 +337,26 @@ def test_a_callable_written_into_a_run_is_not_imported(tiny_run, copy_of):
     write_json(run / "run.json", record)
     with pytest.raises(InputError, match="code is never run because a run folder names it"):
         distill("landmarks", run, resume=True)
+
+
+def test_a_student_that_loses_more_of_its_best_teacher_than_its_gate_allows_ends_the_road(tiny_run):
+    (record,) = open_run(tiny_run).record.stages
+    judge = SimpleNamespace(metrics=recipe_part("landmarks", "metrics").METRICS)  # all that the gate asks of it
+
+    def stage(role: str, nme: float) -> Any:
+        return record.model_copy(update={"role": role, "test": {"nme": nme}})
+
+    stages = [stage("teacher", 5.0), stage("teacher", 4.0), stage("student", 4.4)]
+    distilling._gate(stages, judge, 0.11)
+    distilling._gate(stages, judge, None)
+    with pytest.raises(GateError, match="teacher → student") as caught:
+        distilling._gate(stages, judge, 0.09)
+    assert "4 to 4.4 (+10.0%" in caught.value.why
+
+
+def test_the_gate_of_the_first_arrow_is_asked_before_the_run_is_complete(tiny_config, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(distilling, "_gate", lambda records, judge, limit: asked.append(limit))
+    out = tmp_path / "run"
+    distill("landmarks", out, config_file=tiny_config, settings=["gate.teacher_to_student=0.5"])
+    assert asked == [0.5]

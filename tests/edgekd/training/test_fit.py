@@ -93,6 +93,7 @@ def test_a_run_moved_before_it_is_resumed_ends_with_the_same_weights(line, tmp_p
     straight = distill(line, tmp_path / "straight", settings=settings)
     with pytest.raises(stopped):
         distill(line, tmp_path / "begun", settings=settings, progress=stop_at("student: epoch 6"))
+    assert (tmp_path / "begun" / "stages" / "student" / "last.ckpt").is_file()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "begun").rename(tmp_path / "elsewhere" / "moved")
     resumed = distill(line, tmp_path / "elsewhere" / "moved", resume=True)

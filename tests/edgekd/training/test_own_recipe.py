@@ -30,7 +30,7 @@ def test_a_recipe_from_another_package_is_distilled_exported_and_judged(line, tm
     (exported,) = export(run.path, ["onnxruntime"], "fp32", tmp_path / "bundles")
     assert exported.error is None
     assert exported.path is not None
-    scores = [evaluate(path).metrics["r2"] for path in (run.path, exported.path)]
+    scores = [evaluate(path, threads=1).metrics["r2"] for path in (run.path, exported.path)]
     assert scores == pytest.approx([run.record.stages[1].test["r2"]] * 2, abs=1e-5)
 
 
