@@ -199,6 +199,11 @@ class Profile(StrictModel):
     lowerings: dict[str, str] = Field(default_factory=dict)
     runtime: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a graph is loaded with: the runtime options, and the device."""
+        return {**self.runtime, "device": self.device}
+
 
 @dataclass(frozen=True)
 class Source:

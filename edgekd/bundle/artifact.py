@@ -111,7 +111,7 @@ def open_artifact(path: str, profile: str | None = None, threads: int | None = N
     if is_run(folder):
         run = open_run(folder)
         found = read_profile(f"torch/{profile or 'default'}")
-        options = {**found.runtime, **({"threads": threads} if threads is not None else {})}
+        options = {**found.options, **({"threads": threads} if threads is not None else {})}
         return RunArtifact(run, found.name, options)
     if profile is not None:
         raise InputError(f"{path} has its profile already", "only a run folder takes one: run/compile")

@@ -339,4 +339,4 @@ def _asked(precision: str, profiles: Sequence[Profile]) -> Precision | None:
 
 
 def _graph(trial: Trial, profile: Profile, io: IoSpec) -> Graph:
-    return Graph(trial.built.entry, io, trial.precision, profile.runtime)
+    return Graph(trial.built.entry, io, trial.precision, profile.options)

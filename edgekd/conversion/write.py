@@ -59,7 +59,7 @@ def write_bundle(
             precision=chosen.precision,
             raced=cast(Literal["raced", "not raced", "single candidate"], raced),
             graphs={"main": entry},
-            runtime=dict(profile.runtime),
+            runtime=profile.options,
             versions={**record.versions, **builder(profile.target).versions()},
             calibration=(
                 {"sha256": canonical.calibration.sha256, "samples": len(canonical.calibration)}

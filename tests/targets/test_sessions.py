@@ -9,7 +9,7 @@ import pytest
 
 from edgekd.bundle.artifact import open_artifact
 from edgekd.bundle.open import open as open_bundle
-from edgekd.errors import InputError
+from edgekd.errors import InputError, MachineError
 from edgekd.registry import runtime
 
 TARGETS = ("onnxruntime", "openvino", "torch")
@@ -118,3 +118,12 @@ def test_a_package_that_is_not_there_is_named_with_the_line_that_installs_it(tar
     with pytest.raises(MachineError, match=f"{target} is not installed") as caught:
         runtime(target).load(graphs[target])
     assert caught.value.fix == probe.fix
+
+
+@pytest.mark.parametrize(("target", "device"), [("onnxruntime", "cuda"), ("openvino", "NPU.7")])
+def test_a_profile_for_another_device_is_refused_and_never_run_on_the_cpu_instead(tiny_bundles, target, device):
+    bundle = open_bundle(tiny_bundles[target])
+    graph = bundle.graph()
+    assert graph.options["device"].lower() == "cpu"
+    with pytest.raises(MachineError, match=device):
+        bundle.runtime.load(replace(graph, options={**graph.options, "device": device}))

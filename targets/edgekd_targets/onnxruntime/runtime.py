@@ -102,9 +102,13 @@ def _onnxruntime() -> Any:
 
 def _options(graph: Graph) -> Any:
     options = _onnxruntime().SessionOptions()
-    unknown = set(graph.options) - {"threads"}
+    unknown = set(graph.options) - {"device", "threads"}
     if unknown:
-        raise InputError(f"onnxruntime knows no runtime option {sorted(unknown)[0]!r}", fix="there is: threads")
+        raise InputError(
+            f"onnxruntime knows no runtime option {sorted(unknown)[0]!r}", fix="there are: device, threads"
+        )
+    if str(graph.options.get("device", "cpu")).lower() != "cpu":
+        raise MachineError(f"onnxruntime runs on the CPU, not on {graph.options['device']}", f"it uses {PROVIDER}")
     options.intra_op_num_threads = thread_count(graph.options)
     options.log_severity_level = 3
     return options

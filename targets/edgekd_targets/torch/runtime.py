@@ -34,9 +34,11 @@ class TorchSession:
 
         options = dict(graph.options)
         mode = options.get("mode", "eager")
-        unknown = set(options) - {"mode", "threads"}
+        unknown = set(options) - {"device", "mode", "threads"}
         if unknown or mode not in ("eager", "compile"):
             raise InputError(f"the torch target cannot use {options}", fix="mode is eager or compile; threads")
+        if str(options.get("device", "cpu")).lower() != "cpu":
+            raise MachineError(f"the torch target runs on the CPU, not on {options['device']}")
         torch.set_num_threads(thread_count(options))
         run = open_run(graph.path)
         self._torch, self.io = torch, graph.io

@@ -33,7 +33,7 @@ def test_a_run_is_the_torch_target(tiny_run):
     assert (found.name, found.target, found.profile, found.precision) == ("tiny torch", "torch", "default", "fp32")
     assert found.sha256 == sha256_file(tiny_run / "student.safetensors")
     assert found.size_bytes == (tiny_run / "student.safetensors").stat().st_size
-    assert found.options == {"mode": "eager", "threads": 1}
+    assert found.options == {"mode": "eager", "threads": 1, "device": "cpu"}
     assert found.metrics().primary == "nme"
     compiled = open_artifact(str(tiny_run), "compile")
     assert (compiled.name, compiled.options["mode"]) == ("tiny torch/compile", "compile")

@@ -65,7 +65,7 @@ def test_verbs_on_a_bundle(document, tiny_bundles, picture, tmp_path, target):
 
 def test_onnx_run_and_report(document, tiny_bundles, tiny_run, tmp_path):
     assert document(0, "inspect", tiny_bundles["onnxruntime"] / "model.onnx")["onnx"]["macs"] > 0
-    assert document(0, "eval", tiny_run)["target"] == "torch"
+    assert document(0, "eval", tiny_run, "--threads", "1")["target"] == "torch"
     assert document(0, "report", tiny_run, *tiny_bundles.values(), "--out", tmp_path / "r.html")["bundles"] == 2
 
 
