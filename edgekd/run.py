@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from edgekd.contracts import Array, Arrays, IoSpec, StrictModel
 from edgekd.errors import InputError
-from edgekd.storage import read_arrays, read_json, row, section, sha256_file, write_json
+from edgekd.schema import read_versioned, validated
+from edgekd.storage import read_arrays, row, section, sha256_file, write_json
 
 SCHEMA_VERSION = 1
 FILES = ("student.safetensors", "heldout.npz", "calibration.npz", "config.toml")  # of a complete run
@@ -102,22 +103,8 @@ def is_run(path: Path) -> bool:
 
 
 def read_record(path: Path) -> RunRecord:
-    data = read_json(path / "run.json")
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{path / 'run.json'} is damaged", "it states no schema_version", "distil again")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has run schema {version}",
-            f"this edgekd reads up to {SCHEMA_VERSION}",
-            "pip install --upgrade edgekd",
-        )
-    try:
-        return RunRecord.model_validate(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise InputError(f"{path / 'run.json'} is damaged", f"{where}: {problem['msg']}", "distil again") from None
+    file = path / "run.json"
+    return validated(RunRecord, read_versioned(file, "run", SCHEMA_VERSION, "distil again"), file, "distil again")
 
 
 def write_record(path: Path, record: RunRecord) -> None:

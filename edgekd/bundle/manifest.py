@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict
 
 from edgekd.contracts import IoSpec, Precision, StrictModel
 from edgekd.errors import InputError
-from edgekd.storage import read_json, write_text
+from edgekd.schema import read_versioned, validated
+from edgekd.storage import write_text
 
 SCHEMA_VERSION = 1
 
@@ -125,24 +126,10 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"there is no bundle {path}", fix="edgekd export RUN --target TARGET makes one")
     if not file.is_file():
         raise InputError(f"{path} is no bundle", "it has no manifest.json", "edgekd export RUN --target TARGET")
-    data = read_json(file)
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{file} is damaged", "it states no schema_version", "export the run again")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has bundle schema {version}",
-            f"this edgekd reads up to {SCHEMA_VERSION}",
-            "pip install --upgrade edgekd",
-        )
+    data = read_versioned(file, "bundle", SCHEMA_VERSION, "export the run again")
     text, seal = file.read_text(encoding="utf-8"), str(data.get("sha256"))
     bare = text.replace(f'"sha256": "{seal}"', '"sha256": ""', 1)
     if _sealed(bare, _seal(bare)) != text:
         fix = "copy the bundle again from where it was made, or export the run again"
         raise InputError(f"{file} has changed", "its sha256 is not the one that it states", fix)
-    try:
-        return Manifest.model_validate(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise InputError(f"{file} is damaged", f"{where}: {problem['msg']}", "export the run again") from None
+    return validated(Manifest, data, file, "export the run again")

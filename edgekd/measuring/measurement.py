@@ -11,12 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from edgekd.contracts import StrictModel
-from edgekd.errors import InputError
 from edgekd.measuring.machine import MachineFacts, MachineState
-from edgekd.storage import read_json, whole_file
+from edgekd.schema import read_versioned, validated
+from edgekd.storage import whole_file
 
 SCHEMA_VERSION = 1
 
@@ -258,19 +258,5 @@ def save(measurement: Measurement, folder: Path) -> Path:
 
 def load(path: Path) -> Measurement:
     """Raises InputError for what is no measurement, is damaged, or has a newer schema."""
-    data = read_json(path)
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{path} is no measurement", "it states no schema_version", "edgekd bench makes one")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has measurement schema {version}",
-            f"this edgekd reads up to {SCHEMA_VERSION}",
-            "pip install --upgrade edgekd",
-        )
-    try:
-        return Measurement.model_validate(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise InputError(f"{path} is damaged", f"{where}: {problem['msg']}", "measure again") from None
+    data = read_versioned(path, "measurement", SCHEMA_VERSION, "edgekd bench makes one")
+    return validated(Measurement, data, path, "measure again")

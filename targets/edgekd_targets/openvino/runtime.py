@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isqrt, prod
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Precision, Probe, check_feeds
 from edgekd.errors import InputError, MachineError
+from edgekd_targets.openvino.signal_stack import signal_stack_kept
 
 FIX = 'pip install "edgekd[openvino]"'
 # The default hint on many CPUs is bf16, and f16 on an int8 graph is ten times slower: never leave it open.
@@ -24,13 +26,12 @@ def probe() -> Probe:
         import openvino
     except ImportError as error:
         return Probe(False, why=f"openvino does not import: {error}", fix=FIX)
-    core = openvino.Core()
-    return Probe(True, openvino.__version__.partition("-")[0], devices=tuple(core.available_devices))
+    return Probe(True, openvino.__version__.partition("-")[0], devices=tuple(_core().available_devices))
 
 
 class OpenVinoSession:
     def __init__(self, graph: Graph, **properties: Any) -> None:
-        self._openvino = _openvino()
+        core = _core()
         options = dict(graph.options)
         device = str(options.pop("device", "CPU"))
         threads = thread_count(options)
@@ -39,7 +40,6 @@ class OpenVinoSession:
             raise InputError(
                 f"openvino knows no runtime option {sorted(options)[0]!r}", fix="there are: device, threads"
             )
-        core = self._openvino.Core()
         self.io, self.device = graph.io, device
         self.precision = _hint(core, device, graph.precision)
         config: dict[str, Any] = {
@@ -50,7 +50,8 @@ class OpenVinoSession:
         if device == "CPU":
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         try:
-            self.compiled = core.compile_model(graph.path, device, config)
+            with signal_stack_kept():
+                self.compiled = core.compile_model(graph.path, device, config)
         except RuntimeError as error:
             raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
         self._request = self.compiled.create_infer_request()
@@ -102,12 +103,17 @@ def reason(error: RuntimeError) -> str:
     return said[-1] if said else str(error).strip()
 
 
-def _openvino() -> Any:
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """One for the process: a core that goes unloads its plugins, and the next one loads them anew."""
     try:
         import openvino
     except ImportError as error:
         raise MachineError("openvino is not installed", str(error), FIX) from None
-    return openvino
+    with signal_stack_kept():
+        core = openvino.Core()
+        _ = core.available_devices  # loads the plugins, here where it is safe
+        return core
 
 
 def _hint(core: Any, device: str, precision: Precision) -> str:
