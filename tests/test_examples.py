@@ -43,6 +43,7 @@ def test_a_teacher_of_ones_own_labels_pictures(tmp_path, monkeypatch):
     finally:
         sys.path.remove(str(EXAMPLES))
     monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.delitem(sys.modules, "own_teacher", raising=False)  # other tests have one of that name
     small = ["student.input_size=32", "student.width=0.25", 'student.init=""', "train.epochs=1", "augment.factor=1"]
     settings = [part for setting in small for part in ("--set", setting)]
     arguments = ["--data", f"images:{faces}", "--teacher", "own_teacher:average_face", "--out", str(tmp_path / "own")]

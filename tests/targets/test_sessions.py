@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -110,7 +111,9 @@ def test_it_tells_what_it_is_and_what_layers_cost(target, graphs, feeds):
 def test_a_package_that_is_not_there_is_named_with_the_line_that_installs_it(target, graphs, monkeypatch):
     from edgekd.errors import MachineError
 
-    monkeypatch.setitem(__import__("sys").modules, target, None)
+    monkeypatch.setitem(sys.modules, target, None)
+    if target == "openvino":  # the process's one core stays loaded; this one has none yet
+        monkeypatch.setattr(runtime(target), "_core", runtime(target)._core.__wrapped__)
     probe = runtime(target).probe()
     assert not probe.can_run
     assert target in probe.why

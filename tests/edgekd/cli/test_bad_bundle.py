@@ -163,7 +163,7 @@ def test_newer_damaged_or_foreign_measurement_is_named_by_the_report(edgekd, ben
     for data, part in (
         (good | {"schema_version": 99}, "measurement schema 99"),
         (good | {"headline": None}, "headline"),
-        ({"x": 1}, "is no measurement"),
+        ({"x": 1}, "is damaged or no measurement"),
     ):
         file.write_text(json.dumps(data), encoding="utf-8")
         edgekd("report", file, "--out", page).says(2, file.name, part)

@@ -48,7 +48,7 @@ def test_other_json_files_in_a_folder_are_skipped_and_listed(project):
 
 def test_another_file_named_itself_is_refused(project):
     (project / "other.json").write_text("{}")
-    with pytest.raises(InputError, match=r"other\.json is no measurement"):
+    with pytest.raises(InputError, match=r"other\.json is damaged or no measurement"):
         collect([Path("other.json")])
 
 
