@@ -50,7 +50,7 @@ def summary(results: dict[str, Any]) -> str:
         value, low, high = row["times_faster_than_eager"]
         speed = "1" if row["name"] == "torch eager" else f"{value:.2f} [{low:.2f}, {high:.2f}]"
         nme = f"{row['nme']:.2f} %" if "nme" in row else ""
-        change = f"{row['nme_change']:+.2%}" if row["name"] != "torch eager" and "nme" in row else ""
+        change = f"{round(row['nme_change'], 4) + 0.0:+.2%}" if row["name"] != "torch eager" and "nme" in row else ""
         size = f"{row['size_bytes'] / 1e6:.1f}" if "size_bytes" in row else ""
         lines.append(f"| {row['name']} | {nme} | {change} | {speed} | {row['median_ms']:.2f} | {size} |")
     return "\n".join(lines) + "\n\n" + conditions(results)
