@@ -287,7 +287,12 @@ def conditions(run: Path) -> dict[str, Any]:
         "batch": 1,
         "span": "infer",
         "versions": {name: version(name) for name in names},
-        "run": {"config": record.config, "student": record.student, "data": record.data},
+        # The sources stand in data by their names; where they lay is nobody's business.
+        "run": {
+            "config": {**record.config, "data": {**record.config["data"], "source": []}},
+            "student": record.student,
+            "data": record.data,
+        },
     }
 
 
