@@ -29,6 +29,7 @@ from edgekd.recipes.weights import load_weights
 from edgekd.registry import builder, profile, recipe_part, runtime
 from edgekd.run import Run, open_run
 from edgekd.storage import refuse_existing, row
+from edgekd.training.judge import Judge
 
 Progress = Callable[[str, float], None]
 WORTH = 1.03  # a lower precision must be more than 3 % faster to be shipped
@@ -127,8 +128,6 @@ def make_canonical(run: Run, path: Path) -> Canonical:
         truths, fp32 = heldout.truths(), Precision.FP32
         gates.append(judge(arrow, before, after, precision=fp32, where=where, metrics=metrics, truths=truths))
         require(gates[-1])
-
-    from edgekd.training.stage_module import Judge
 
     call = Judge(io, pipeline, metrics).caller(student)
     trained = Witness([row(heldout.student, i) for i in range(len(raws))], pipeline, raws)

@@ -1,7 +1,7 @@
 """Post-training quantization of an ONNX graph to Q/DQ, by the recipe that a profile names.
 
-Where the Q/DQ pairs stand is a property of the runtime: the same weights ran at 2.1 ms with one placement
-and at 12 ms with another in ONNX Runtime. So each profile says which of these places them.
+Where the Q/DQ pairs stand is a property of the runtime: what one fuses, another executes node by node. So each
+profile says which of these places them (benchmarks/landmarks.py compares).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from edgekd.registry import recipe_part
 from edgekd.run import FILES, Run, RunRecord, StageRecord, is_run, open_run, read_record, write_record
 from edgekd.storage import read_json, refuse_existing, replace_folder, sha256_file, write_arrays, write_json, write_text
 from edgekd.training.fit import fit
-from edgekd.training.stage_module import Judge
+from edgekd.training.judge import Judge
 
 CAP_HELDOUT = 200  # samples; enough for a 2 % gate on pairs, small enough to travel
 CAP_CALIBRATION = 128

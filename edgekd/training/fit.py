@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from edgekd.recipes.contract import Datasets, Stage
 from edgekd.recipes.weights import load_weights
 from edgekd.storage import read_json, whole_file, write_json
+from edgekd.training.judge import Judge
 from edgekd.training.loader import training_loader
 from edgekd.training.precision import faster_precision
-from edgekd.training.stage_module import Judge, StageModule
+from edgekd.training.stage_module import StageModule
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -65,6 +67,19 @@ class _Tell(pl.Callback):
         self._tell(f"{module.stage_name}: epoch {epoch + 1}/{epochs}{score}", (epoch + done) / epochs)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints are for people who write loops; edgekd shows progress in one place."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+        warnings.filterwarnings("ignore", module="lightning_fabric.*")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        yield
+
+
+@_quiet()
 def fit(
     stage: Stage,
     datasets: Datasets,
@@ -82,7 +97,6 @@ def fit(
     Raises:
         GateError: the loss is no number.
     """
-    _quiet()
     torch.manual_seed(config.seed)
     seed = config.seed
     module = StageModule(stage, judge, datasets.val, seed, folder)
@@ -110,7 +124,7 @@ def fit(
         num_sanity_val_steps=0,
     )
     last = folder / "last.ckpt"
-    # Twice as fast for convolutions on CPUs and GPUs alike; the same numbers up to rounding.
+    # The layout that convolutions are fastest in, with the same numbers up to rounding.
     stage.model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
@@ -145,12 +159,3 @@ def _precision(stage: Stage, datasets: Datasets, folder: Path, asked: str) -> st
 
 def _scores(row: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
-
-
-def _quiet() -> None:
-    """Lightning's hints are for people who write loops; edgekd shows progress in one place."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-    warnings.filterwarnings("ignore", module="lightning_fabric.*")
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")

@@ -5,7 +5,8 @@ from torch import nn
 
 from edgekd.contracts import IoSpec, TensorSpec
 from edgekd.training.distill import distill
-from edgekd.training.stage_module import Judge, write_curves
+from edgekd.training.judge import Judge
+from edgekd.training.stage_module import write_curves
 
 IO = IoSpec(inputs=(TensorSpec(name="x", shape=(1, 3)),), outputs=(TensorSpec(name="y", shape=(1, 3)),))
 
