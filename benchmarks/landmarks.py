@@ -347,5 +347,60 @@ def print_progress() -> Any:
     return tell
 
 
+def summary(results: dict[str, Any]) -> str:
+    """The road of one student, a row per contender, and its conditions."""
+    lines = [
+        "| MobileNetV2 at 224, one face | NME, held-out | change | times faster than PyTorch eager | ms | MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        value, low, high = row["times_faster_than_eager"]
+        speed = "1" if row["name"] == "torch eager" else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        nme = f"{row['nme']:.2f} %" if "nme" in row else ""
+        change = f"{round(row['nme_change'], 4) + 0.0:+.2%}" if row["name"] != "torch eager" and "nme" in row else ""
+        size = f"{row['size_bytes'] / 1e6:.1f}" if "size_bytes" in row else ""
+        lines.append(f"| {row['name']} | {nme} | {change} | {speed} | {row['median_ms']:.2f} | {size} |")
+    return "\n".join(lines) + "\n\n" + _stated_conditions(results)
+
+
+def _stated_conditions(results: dict[str, Any]) -> str:
+    c = results["conditions"]
+    versions = c["versions"]
+    split = c["run"]["data"]["split"]
+    stated = ", ".join(f"{name} {value}" for name, value in versions.items())
+    return (
+        f"Measured {results['created'][:10]} on {c['machine_title']}; {c['threads']} threads, batch {c['batch']}, span "
+        f"{c['span']}, all contenders in one process, in turns; 95 % bootstrap intervals. NME is against the teacher, "
+        f"dlib68, on {split['test']} held-out real faces; trained on {split['train']}. {stated}."
+    )
+
+
+def section(results: dict[str, Any]) -> str:
+    """This benchmark's part of benchmarks/README.md."""
+    lines = [
+        "## `python benchmarks/landmarks.py`: the landmark student from PyTorch to int8",
+        "",
+        summary(results),
+        "",
+        "| figure | asked | found | |",
+        "|---|---|---|---|",
+    ]
+    for line in results["targets"]:
+        mark = "reached" if line["reached"] else "**missed**"
+        lines.append(f"| {line['what']} | {line['asked']} | {line['found']} | {mark} |")
+    lines += ["", "What `--precision auto` shipped, and why the others lost:", ""]
+    lines += ["| target | precision | outcome | why | ms |", "|---|---|---|---|---|"]
+    for target, facts in results["shipped"].items():
+        for c in facts["candidates"]:
+            ms = "" if c["median_ms"] is None else f"{c['median_ms']:.2f}"
+            lines.append(f"| {target} | {c['precision']} | {c['outcome']} | {c['why']} | {ms} |")
+    lines += [
+        "",
+        "![Held-out real faces: the int8 student in green, its teacher in orange](results/landmarks.png)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     raise SystemExit(main())
