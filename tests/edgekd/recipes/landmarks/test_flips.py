@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekd.recipes.landmarks.flips import FLIP_29, FLIP_98, flip_permutation
-from edgekd.recipes.landmarks.metrics import OUTER_EYE_CORNERS
+from edgekd.recipes.landmarks.metrics import CORNERS, EYE_PAIRS
 from edgekd.recipes.landmarks.overlay import CONTOURS
 
 
@@ -17,7 +17,7 @@ def test_mirroring_twice_changes_nothing(points):
 
 @pytest.mark.parametrize("points", [29, 68, 98])
 def test_the_outer_eye_corners_change_places(points):
-    left, right = OUTER_EYE_CORNERS[points]
+    left, right = EYE_PAIRS[points][CORNERS]
     assert flip_permutation(points)[left] == right
 
 

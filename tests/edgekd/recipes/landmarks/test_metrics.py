@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from edgekd.recipes.landmarks.metrics import METRICS, OUTER_EYE_CORNERS, authors_auc, eye_distance
+from edgekd.recipes.landmarks.metrics import CORNERS, EYE_PAIRS, METRICS, authors_auc, eye_distance
 
 
 def truth(points=68, distance=40.0):
     own = np.zeros((points, 2), np.float32)
-    one, other = OUTER_EYE_CORNERS[points]
+    one, other = EYE_PAIRS[points][CORNERS]
     own[one], own[other] = (10, 20), (10 + distance, 20)
     return {"landmarks": own}
 
