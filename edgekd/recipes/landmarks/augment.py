@@ -52,9 +52,7 @@ def _centred(u: NDArray) -> NDArray:
     return 2.0 * u - 1.0
 
 
-def geometry(
-    draw: Draws, boxes: NDArray, points: NDArray, config: AugmentConfig
-) -> tuple[NDArray, NDArray, NDArray]:
+def geometry(draw: Draws, boxes: NDArray, points: NDArray, config: AugmentConfig) -> tuple[NDArray, NDArray, NDArray]:
     """How crop coordinates map to pixels: ``px = matrix @ crop + centre``.
 
     Args:

@@ -94,11 +94,10 @@ class Config(RecipeConfig):
     @classmethod
     def _as_the_published_set_has_it(cls, values: Any) -> Any:
         """Fills in what a published source decides and nobody asked for: ``data.points``, ``augment.factor``."""
-        data = values.get("data") if isinstance(values, Mapping) else None
-        sources = data.get("source") if isinstance(data, Mapping) else None
-        first = sources[0] if isinstance(sources, (list, tuple)) and sources else None
-        own = published_set(first) if isinstance(first, str) else None
-        augment = values.get("augment", {}) if own else None
-        if own is None or not isinstance(augment, Mapping):  # what has another type is refused by its own field
-            return values
-        return {**values, "data": {"points": own.points, **data}, "augment": {"factor": own.factor, **augment}}
+        match values:
+            case {"data": {"source": [str(first), *_]} as data} if own := published_set(first):
+                values = {**values, "data": {"points": own.points, **data}}
+                augment = values.get("augment", {})
+                if isinstance(augment, Mapping):  # anything else is refused by the field itself
+                    values["augment"] = {"factor": own.factor, **augment}
+        return values

@@ -108,7 +108,8 @@ def read_pts(path: Path) -> NDArray[np.float32]:
     values = np.empty((SET.points, 2))
     for k, (number, line) in enumerate(body):
         try:
-            values[k] = [float(part) for part in line.split()]
+            x, y = map(float, line.split())
         except ValueError:
             raise InputError(f"{path}, line {number}: {line[:40]!r} are not two numbers", "x and y are") from None
+        values[k] = x, y
     return checked_points(values + (0.5 - FIRST_PIXEL), str(path), [f"line {number}" for number, _ in body])

@@ -157,9 +157,7 @@ class LandmarkMetrics:
         x_label = "error, % of the outer eye corners' distance"
         return {"cumulative error distribution": (100.0 * thresholds, 100.0 * shares, x_label, "faces, %")}
 
-    def as_claimed(
-        self, scores: Mapping[str, float], dataset: str
-    ) -> list[tuple[str, float, str, dict[str, str]]]:
+    def as_claimed(self, scores: Mapping[str, float], dataset: str) -> list[tuple[str, float, str, dict[str, str]]]:
         """The figures as ``claims.toml`` names them: (metric, value, unit, conditions).
 
         Of a whole published set the authors' own measure is given, for all of the test set and for its subsets.

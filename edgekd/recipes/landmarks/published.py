@@ -69,8 +69,8 @@ SETS: Mapping[str, PublishedSet] = {
             layout="""\
             DIR/COFW_train_color.mat, or the grey DIR/COFW_train.mat
             DIR/COFW_test_color.mat, or the grey DIR/COFW_test.mat""",
-            licence="COFW: published for research, 845 of its training pictures are LFPW's; terms not checked by edgekd, "
-            "so take it for research only unless its owners say otherwise",
+            licence="COFW: said to be CC BY 4.0 (CaltechDATA bc0bf-nc666), not checked by edgekd; its pictures are "
+            "from the web, 845 of them LFPW's: take it for research only unless their owners say otherwise",
         ),
         PublishedSet(
             kind="wflw",

@@ -8,7 +8,7 @@ set, as the authors take (A7), but at most a tenth of it, are held out by the se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,8 @@ def published_faces(
     folder = Path(source.partition(":")[2]).expanduser()
     if not folder.is_dir():
         raise missing(folder, own, "is no folder" if folder.exists() else "does not exist")
-    parts = {name: READERS[own.kind](folder, name) for name in ("train", "test")}  # what is missing is said at once
+    both: tuple[PartName, ...] = ("train", "test")
+    parts = {name: READERS[own.kind](folder, name) for name in both}  # what is missing is said at once
     content = {name: _content(part, folder, f"{own.name} {name}", progress) for name, part in parts.items()}
     stored = {
         name: _stored(part.faces, f"{own.name} {name}", content[name], stored_size(input_size), cache, progress)
@@ -116,9 +117,7 @@ def _content(part: Part, folder: Path, name: str, progress: Progress) -> str:
     return total.hexdigest()
 
 
-def _stored(
-    faces: Sequence[Annotation], name: str, content: str, size: int, cache: Path, progress: Progress
-) -> Faces:
+def _stored(faces: Sequence[Annotation], name: str, content: str, size: int, cache: Path, progress: Progress) -> Faces:
     def write(writer: FacesWriter) -> None:
         for number, face in enumerate(faces):
             image, points, box = _squared(face, size)

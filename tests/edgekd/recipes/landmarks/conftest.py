@@ -32,7 +32,16 @@ def as_98(p: np.ndarray) -> np.ndarray:
     eyes = [
         point
         for k in (36, 42)
-        for point in (p[k], p[k + 1], middle(k + 1, k + 2), p[k + 2], p[k + 3], p[k + 4], middle(k + 4, k + 5), p[k + 5])
+        for point in (
+            p[k],
+            p[k + 1],
+            middle(k + 1, k + 2),
+            p[k + 2],
+            p[k + 3],
+            p[k + 4],
+            middle(k + 4, k + 5),
+            p[k + 5],
+        )
     ]
     pupils = [p[36:42].mean(axis=0), p[42:48].mean(axis=0)]
     return np.array([*jaw, *left, *right, *p[27:31], *p[31:36], *eyes, *p[48:60], *p[60:68], *pupils])
@@ -137,7 +146,7 @@ def faces() -> list[Face]:
         picture = np.full((150, 210, 3), 70, np.uint8)
         x, y = 5 + 6 * k, 3 + 2 * k
         picture[y : y + 120, x : x + 120] = image
-        found.append((picture, np.asarray(own, np.float64) + (x, y)))
+        found.append((picture, np.asarray(own, np.float64) + np.array([x, y])))
     return found
 
 
@@ -146,10 +155,16 @@ WRITERS: dict[str, Writer] = {"300w": write_300w, "cofw": write_cofw, "wflw": wr
 POINTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"300w": np.asarray, "cofw": as_29, "wflw": as_98}
 
 
+@pytest.fixture(scope="session")
+def write_set_in(faces: list[Face]) -> Callable[[Path, str], Path]:
+    """``write_set_in(folder, kind)``: a folder of that published set, 8 training and 5 test faces."""
+    return lambda folder, kind: WRITERS[kind](folder / kind, faces)
+
+
 @pytest.fixture
-def write_set(tmp_path: Path, faces: list[Face]) -> Callable[[str], Path]:
-    """``write_set(kind)``: a folder of that published set, 8 training and 5 test faces."""
-    return lambda kind: WRITERS[kind](tmp_path / kind, faces)
+def write_set(tmp_path: Path, write_set_in: Callable[[Path, str], Path]) -> Callable[[str], Path]:
+    """``write_set(kind)``: the same, in a folder of the test's own."""
+    return lambda kind: write_set_in(tmp_path, kind)
 
 
 @pytest.fixture(scope="session")
