@@ -24,16 +24,15 @@ SUBSET = "subset/"  # a truth's ``subset/pose`` says whether it is in the subset
 SUBSETS = tuple(name for own in SETS.values() for name in own.subsets)
 
 
-def eye_distance(points: NDArray, pair: str = CORNERS) -> float:
-    """Distance of the outer eye corners (or the pupils) of points (N, 2), in the points' own unit.
+def eye_pair(points: int, name: str = CORNERS) -> tuple[int, int]:
+    """The numbers of the two outer eye corners (or pupils) of a face with this many points.
 
     Raises:
         ValueError: an unknown number of points.
     """
-    if len(points) not in EYE_PAIRS:
-        raise ValueError(f"{len(points)} points: no eye corners known; there are 68, 98 and 29")
-    one, other = EYE_PAIRS[len(points)][pair]
-    return float(np.linalg.norm(np.asarray(points[one], np.float64) - np.asarray(points[other], np.float64)))
+    if points not in EYE_PAIRS:
+        raise ValueError(f"{points} points: no eye corners known; there are 68, 98 and 29")
+    return EYE_PAIRS[points][name]
 
 
 def authors_normalizer(points: int) -> str:
@@ -78,7 +77,7 @@ def _errors(have: Floats, want: Floats, pair: str, stretch: Floats | None = None
     """
     if stretch is not None:
         have, want = have * stretch[:, None], want * stretch[:, None]
-    one, other = EYE_PAIRS[want.shape[1]][pair]
+    one, other = eye_pair(want.shape[1], pair)
     distance = np.linalg.norm(want[:, one] - want[:, other], axis=1)
     if not (distance > 0).all():
         raise ValueError(f"sample {int(np.argmin(distance))}: the truth's {pair} coincide")
@@ -126,21 +125,22 @@ class LandmarkMetrics:
         if all("box" in truth for truth in truths):
             boxes = np.stack([np.asarray(truth["box"], np.float64) for truth in truths])
             kinds["authors_nme"] = _errors(have, want, authors_normalizer(points), 1 / (boxes[:, 2:] - boxes[:, :2]))
-        counted = {name: np.where(np.isnan(errors), np.inf, errors) for name, errors in kinds.items()}
-        found = {name: float(100.0 * np.mean(errors)) for name, errors in kinds.items()}
+        # A prediction that is no number has failed; its mean stays no number.
+        nme = np.where(np.isnan(kinds["nme"]), np.inf, kinds["nme"])
+        authors = kinds.get("authors_nme", kinds["nme"])
+        means = {name: float(100.0 * errors.mean()) for name, errors in kinds.items()}
         scores = {
-            "nme": found.pop("nme"),
-            "failure_rate@0.1": float(100.0 * np.mean(counted["nme"] > FAILURE)),
+            "nme": means.pop("nme"),
+            "failure_rate@0.1": float(100.0 * np.mean(nme > FAILURE)),
             # The curve is a step of 1/n at each error, so its area is the mean of what each step leaves to
             # the right.
-            "auc@0.1": float(np.mean(np.clip(FAILURE - counted["nme"], 0.0, None)) / FAILURE),
-            "authors_auc": authors_auc(counted.get("authors_nme", counted["nme"])),
-            **found,
+            "auc@0.1": float(np.mean(np.clip(FAILURE - nme, 0.0, None)) / FAILURE),
+            "authors_auc": authors_auc(authors),
+            **means,
         }
-        for subset in SUBSETS:
-            inside = np.array([bool(truth.get(f"{SUBSET}{subset}", False)) for truth in truths])
-            if inside.any():
-                scores |= {f"{name}/{subset}": float(100.0 * errors[inside].mean()) for name, errors in kinds.items()}
+        inside = {s: np.array([bool(truth.get(f"{SUBSET}{s}", False)) for truth in truths]) for s in SUBSETS}
+        for name, errors in kinds.items():
+            scores |= {f"{name}/{s}": float(100.0 * errors[own].mean()) for s, own in inside.items() if own.any()}
         return scores
 
     def ced(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> tuple[Floats, Floats]:

@@ -72,7 +72,7 @@ def published_faces(
         name: _stored(part.faces, f"{own.name} {name}", content[name], stored_size(input_size), cache, progress)
         for name, part in parts.items()
     }
-    train, val = held_out([face.photo for face in parts["train"].faces], seed, own)
+    train, val = validation_split([face.photo for face in parts["train"].faces], seed, own)
     subsets = {
         f"{SUBSET}{name}": np.array([name in face.subsets for face in parts["test"].faces]) for name in own.subsets
     }
@@ -143,7 +143,9 @@ def _squared(face: Annotation, size: int) -> tuple[Picture, NDArray[np.float32],
     return image, ((face.points - corner) * scale).astype(np.float32), box.reshape(4).astype(np.float32)
 
 
-def held_out(photos: Sequence[str], seed: int, own: PublishedSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def validation_split(
+    photos: Sequence[str], seed: int, own: PublishedSet
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(train, val): row numbers, ascending. Whole photos, in an order drawn from the seed, until there are enough.
 
     Raises:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgekd.recipes.landmarks.metrics import CORNERS, EYE_PAIRS, METRICS, authors_auc, eye_distance
+from edgekd.recipes.landmarks.metrics import CORNERS, EYE_PAIRS, METRICS, authors_auc, eye_pair
 
 
 def truth(points=68, distance=40.0):
@@ -97,9 +97,9 @@ def test_what_cannot_be_compared_is_refused(predictions, truths):
         METRICS.compute(predictions, truths)
 
 
-def test_an_unknown_layout_has_no_eye_distance():
+def test_an_unknown_layout_has_no_known_eyes():
     with pytest.raises(ValueError, match="21 points"):
-        eye_distance(np.zeros((21, 2)))
+        eye_pair(21)
 
 
 # --- what truths of published sets have besides

@@ -11,7 +11,7 @@ from edgekd.recipes.landmarks.augment import AugmentConfig
 from edgekd.recipes.landmarks.data import datasets
 from edgekd.recipes.landmarks.metrics import METRICS
 from edgekd.recipes.landmarks.published import SETS
-from edgekd.recipes.landmarks.published_faces import held_out
+from edgekd.recipes.landmarks.published_faces import validation_split
 
 KINDS = ("300w", "cofw", "wflw")
 
@@ -86,25 +86,25 @@ def test_training_crops_hold_all_points_at_the_authors_augmentation(kind, write_
 
 def test_validation_takes_70_faces_of_a_large_set_and_a_tenth_of_a_small_one():
     for count, wanted in ((3148, 70), (1345, 70), (120, 12), (8, 1), (2, 1)):
-        train, val = held_out([str(k) for k in range(count)], 0, SETS["300w"])
+        train, val = validation_split([str(k) for k in range(count)], 0, SETS["300w"])
         assert len(val) == wanted
         assert sorted([*train, *val]) == list(range(count))
 
 
 def test_validation_depends_on_the_seed_alone_and_shares_no_photo():
     photos = [f"photo {k // 3}" for k in range(300)]
-    one, again, other = (held_out(photos, seed, SETS["wflw"])[1] for seed in (1, 1, 2))
+    one, again, other = (validation_split(photos, seed, SETS["wflw"])[1] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert set(one) != set(other)
-    train, val = held_out(photos, 1, SETS["wflw"])
+    train, val = validation_split(photos, 1, SETS["wflw"])
     assert not {photos[k] for k in train} & {photos[k] for k in val}
     assert len(val) == 30
 
 
 def test_faces_of_one_photo_alone_cannot_be_validated():
     with pytest.raises(InputError, match="3 training faces of one photo"):
-        held_out(["a", "a", "a"], 0, SETS["wflw"])
-    assert len(held_out(["a", "a", "a", "b"], 0, SETS["wflw"])[0]) in (1, 3)
+        validation_split(["a", "a", "a"], 0, SETS["wflw"])
+    assert len(validation_split(["a", "a", "a", "b"], 0, SETS["wflw"])[0]) in (1, 3)
 
 
 def test_another_seed_reads_no_picture_again(write_set, monkeypatch):
