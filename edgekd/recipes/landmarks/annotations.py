@@ -18,6 +18,7 @@ from edgekd.recipes.landmarks.published import PublishedSet
 from edgekd.recipes.landmarks.sources import Picture
 
 PartName = Literal["train", "test"]
+FARTHEST = 1e6  # px; what is beyond is no place in a picture
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def checked_points(values: NDArray, origin: str, fields: Sequence[str] | None = 
     Raises:
         InputError: naming ``origin`` and the field.
     """
-    wrong = np.flatnonzero(~(np.abs(values) < 1e6).all(axis=1))  # a NaN compares false
+    wrong = np.flatnonzero(~(np.abs(values) < FARTHEST).all(axis=1))  # a NaN compares false
     if len(wrong):
         at, (x, y) = int(wrong[0]), values[wrong[0]]
         field = fields[at] if fields else f"point {at}"

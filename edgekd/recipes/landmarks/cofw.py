@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgekd.errors import InputError, MachineError
 from edgekd.recipes.landmarks.annotations import (
+    FARTHEST,
     Annotation,
     Part,
     PartName,
@@ -62,7 +63,7 @@ def read(folder: Path, part: PartName) -> Part:
         origin = f"{path}, face {k}"
         points = checked_points(labels[: 2 * SET.points, k].reshape(2, -1).T + (0.5 - FIRST_PIXEL), origin)
         x, y, width, height = boxes[:, k]
-        if not (np.isfinite(boxes[:, k]).all() and width > 0 and height > 0):
+        if not ((np.abs(boxes[:, k]) < FARTHEST).all() and width > 0 and height > 0):
             raise InputError(f"{origin}: its box is {boxes[:, k].tolist()}", "x, y, width and height are expected")
         left, top = x + 0.5 - FIRST_PIXEL, y + 0.5 - FIRST_PIXEL
         whole = bounds(np.concatenate([points, [[left, top], [left + width, top + height]]]))

@@ -62,7 +62,10 @@ def published_faces(
     """
     own = published_set(source)
     assert own is not None
-    folder = Path(source.partition(":")[2]).expanduser()
+    try:
+        folder = Path(source.partition(":")[2]).expanduser()
+    except RuntimeError as error:  # ~NAME of no such user
+        raise InputError(f"data source {source!r} cannot be found", str(error), "write the path out") from None
     if not folder.is_dir():
         raise missing(folder, own, "is no folder" if folder.exists() else "does not exist")
     both: tuple[PartName, ...] = ("train", "test")

@@ -132,6 +132,7 @@ def virtual(file):
         (replaced("IsTr", lambda f: f.create_dataset("IsTr", (1 << 40, 8), "f4")), "IsTr has .* pictures"),
         (lambda f: f["phisTr"].__setitem__((5, 2), np.nan), r"face 2, point 5: nan .* is no place"),
         (lambda f: f["bboxesTr"].__setitem__((2, 1), 0), "face 1: its box is"),
+        (lambda f: f["bboxesTr"].__setitem__((0, 1), 1e300), "face 1: its box is"),
         (cell(np.zeros((9, 9, 4), np.uint8)), r"IsTr, face 0 is uint8 \(9, 9, 4\)"),
         (cell(np.zeros((9, 9))), r"IsTr, face 0 is float64 \(9, 9\)"),
         (cell(np.zeros((0, 9), np.uint8)), "IsTr, face 0 has 0 values"),

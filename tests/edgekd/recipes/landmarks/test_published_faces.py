@@ -169,6 +169,11 @@ def test_a_folder_that_is_not_there_is_named_with_the_layout(kind, tmp_path):
         datasets(resolved(tmp_path / "nowhere", kind=kind), tmp_path, lambda what, share: None)
 
 
+def test_a_home_that_nobody_has_is_said_to_be_none(tmp_path):
+    with pytest.raises(InputError, match=r"'300w:~nobody-here/x' cannot be found"):
+        datasets(resolved("~nobody-here/x", kind="300w"), tmp_path, lambda what, share: None)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -206,3 +211,29 @@ def test_the_test_set_is_looked_at_before_the_training_set_is_read(write_set, mo
     monkeypatch.setattr(published_faces, "_squared", pytest.fail)
     with pytest.raises(InputError, match="ibug is missing"):
         made(folder)
+
+
+FILES = {
+    "300w": "ibug/image_003_1.pts",
+    "cofw": "COFW_test_color.mat",
+    "wflw": "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_test.txt",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_read_or_refused_in_words(kind, write_set):
+    folder = write_set(kind)
+    file, rng = folder / FILES[kind], np.random.default_rng(0)
+    whole = np.frombuffer(file.read_bytes(), np.uint8)
+    said = []
+    for _ in range(60):
+        bent = whole.copy()
+        bent[rng.integers(0, min(len(bent), 6000), 12)] = rng.integers(0, 256, 12)
+        file.write_bytes(bent[: rng.integers(1, len(bent))].tobytes() if rng.random() < 0.2 else bent.tobytes())
+        try:
+            for face in published_faces.READERS[kind](folder, "test").faces:
+                face.read()
+        except InputError as error:
+            said.append(error.what)
+    assert len(said) > 20
+    assert all(str(folder) in what for what in said)
