@@ -169,7 +169,7 @@ def parse_source(text: str) -> Source:
     if kind not in ("images", "video") or not rest:
         raise InputError(
             f"data source {text!r} is unknown",
-            "it must be drawn, images:DIR or video:FILE",
+            "it must be drawn, images:DIR, video:FILE, 300w:DIR, cofw:DIR or wflw:DIR",
             "--data images:DIR",
         )
     path = existing(Path(rest).expanduser())

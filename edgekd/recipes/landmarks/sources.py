@@ -33,8 +33,11 @@ def existing(path: Path) -> Path:
     return path
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, *, as_stored: bool = False) -> Picture:
     """One picture, upright by its EXIF orientation; any mode becomes RGB, alpha is laid over white.
+
+    Args:
+        as_stored: not turned upright, where annotations speak of the pixels as they are stored.
 
     Raises:
         InputError: missing, not a picture, broken off, or too large to be decoded safely.
@@ -42,7 +45,7 @@ def read_picture(path: Path) -> Picture:
     existing(path)
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
+            upright = image if as_stored else ImageOps.exif_transpose(image)
             return np.array(_as_rgb(upright), dtype=np.uint8)
     except UnidentifiedImageError:
         raise InputError(

@@ -44,6 +44,26 @@ class Faces:
         return len(self.points)
 
 
+class Rows:
+    """Chosen rows of a mapped array, which is never copied as a whole; as much of an array as a set needs.
+
+    Args:
+        array: (M, ...).
+        rows: (m,) row numbers.
+    """
+
+    def __init__(self, array: NDArray, rows: NDArray[np.int64]) -> None:
+        self._array, self._rows = array, rows
+        self.shape, self.ndim, self.dtype = (len(rows), *array.shape[1:]), array.ndim, array.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: int | slice) -> NDArray:
+        """One row, or a copy of some."""
+        return self._array[self._rows[which]]
+
+
 class FacesWriter:
     """Takes faces a few at a time; images go straight to the file."""
 
