@@ -76,7 +76,7 @@ def check(bundle: Bundle) -> Verification:
         for index in range(count):
             feeds = bundle.pipeline.preprocess(row(vectors["raw"], index))
             gap = max(gap, *(_gap(v, vectors["feeds"][k][index]) for k, v in feeds.items()))
-        limit = manifest.vectors["feeds_tolerance"]
+        limit = manifest.vectors.feeds_tolerance or 0.0
         checks.append(Check(name="pre-processing", passed=gap <= limit, found=gap, limit=limit))
 
     session = bundle.session
@@ -87,7 +87,7 @@ def check(bundle: Bundle) -> Verification:
             outputs[name].append(value)
     stacked = {name: np.stack(values) for name, values in outputs.items()}
     found = max(distance(stacked[name], vectors["built"][name]).relative_max for name in stacked)
-    limit = manifest.vectors["outputs_tolerance"]
+    limit = manifest.vectors.outputs_tolerance
     checks.append(
         Check(
             name="output",

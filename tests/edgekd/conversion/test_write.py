@@ -111,7 +111,7 @@ def test_vectors_are_held_out_samples_with_both_outputs(exported, canonical):
     for target, folder in exported.items():
         bundle = open_bundle(folder)
         vectors, manifest = bundle.vectors(), bundle.manifest
-        count = manifest.vectors["samples"]
+        count = manifest.vectors.samples
         assert count == 12
         heldout = canonical.heldout
         np.testing.assert_array_equal(vectors["raw"]["image"], heldout.raw["image"][:count])
@@ -124,7 +124,7 @@ def test_vectors_are_held_out_samples_with_both_outputs(exported, canonical):
             np.testing.assert_allclose(found, vectors["built"]["landmarks"][index], atol=1e-5)
         assert manifest.vectors["built_outputs_from"] == "this runtime, at export"
         gap = np.abs(vectors["built"]["landmarks"] - vectors["fp32"]["landmarks"]).max()
-        limit = manifest.vectors["outputs_tolerance"]
+        limit = manifest.vectors.outputs_tolerance
         assert limit == (1e-4 if target == "openvino" else pytest.approx(gap, rel=1e-3))
 
 
