@@ -263,5 +263,7 @@ def check_feeds(io: IoSpec, feeds: Arrays) -> dict[str, Array]:
         value = np.asarray(feeds[name])
         if not spec.fits(value.shape):
             raise InputError(f"{name} has shape {list(value.shape)}", f"the model takes {list(spec.shape)}")
+        if value.dtype.kind not in "biuf":
+            raise InputError(f"{name} is an array of {value.dtype}", f"the model takes {spec.dtype}")
         ready[name] = np.ascontiguousarray(value, dtype=spec.dtype)
     return ready

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from edgekd.contracts import Array, Arrays, IoSpec, StrictModel
 from edgekd.errors import InputError
-from edgekd.schema import Count, InnerPath, Sha256, read_versioned, validated
+from edgekd.schema import Count, InnerPath, Sha256, read_versioned, validated, with_schema
 from edgekd.storage import inner_file, read_arrays, row, section, sha256_file, write_json
 
 SCHEMA_VERSION = 1
@@ -114,7 +114,7 @@ def read_record(path: Path) -> RunRecord:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    write_json(path / "run.json", record.model_dump(mode="json"))
+    write_json(path / "run.json", with_schema("run", SCHEMA_VERSION, record.model_dump(mode="json")))
 
 
 def open_run(path: Path) -> Run:

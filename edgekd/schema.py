@@ -17,8 +17,18 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 InnerPath = Annotated[str, AfterValidator(inner_path)]  # of a file in the record's own folder
 
 
+def schema_file(record: str, version: int) -> str:
+    """Name of the JSON schema of a record, which ``$schema`` states: relative, in ``edgekd/schemas``."""
+    return f"{record}-{version}.schema.json"
+
+
+def with_schema(record: str, version: int, data: dict[str, Any]) -> dict[str, Any]:
+    """The record's JSON with ``$schema`` first."""
+    return {"$schema": schema_file(record, version), **data}
+
+
 def read_versioned(file: Path, kind: str, newest: int, remake: str) -> dict[str, Any]:
-    """The JSON object in ``file``, whose ``schema_version`` this edgekd knows.
+    """The JSON object in ``file``, whose ``schema_version`` this edgekd knows, without its ``$schema``.
 
     Args:
         kind: what it is a record of: run, bundle, measurement.
@@ -39,7 +49,7 @@ def versioned(data: Any, file: Path, kind: str, newest: int, remake: str) -> dic
     if version > newest:
         why = f"this edgekd reads up to {newest}"
         raise InputError(f"{file} has {kind} schema {version}", why, "pip install --upgrade edgekd")
-    return dict(data)
+    return {key: value for key, value in data.items() if key != "$schema"}
 
 
 def validated(model: type[Model], data: dict[str, Any], file: Path, remake: str) -> Model:

@@ -197,12 +197,19 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str, path: Path) -> Any:
     """``path`` is where ``text`` was read from."""
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged", f"not valid JSON: {error}") from None
     if too_deep(data):
         raise InputError(f"{path} is damaged", f"it is nested more than {DEEPEST} levels deep")
     return data
+
+
+def _whole_number(digits: str) -> int:
+    """Beyond 64 bits, counts and sizes are damage, and neither numpy nor a float takes them."""
+    if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**64:
+        raise ValueError(f"{digits[:30]} has more than 64 bits")
+    return number
 
 
 def too_deep(data: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from edgekd.contracts import IoSpec, Precision, StrictModel
 from edgekd.errors import InputError
-from edgekd.schema import Count, InnerPath, Sha256, validated, versioned
+from edgekd.schema import Count, InnerPath, Sha256, validated, versioned, with_schema
 from edgekd.storage import parse_json, read_text, write_text
 
 SCHEMA_VERSION = 1
@@ -132,7 +133,7 @@ class FileFacts(StrictModel):
 
 class Manifest(StrictModel):
     schema_version: int = SCHEMA_VERSION
-    sha256: str = ""  # of this file, with this value left empty
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$")  # of this file, with this value left empty
     name: str
     edgekd_version: str
     created: str  # UTC, ISO 8601
@@ -176,7 +177,8 @@ def same_name(name: str) -> str:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Writes ``manifest.json`` into the bundle's folder, sealed with its own sha256."""
-    text = manifest.model_copy(update={"sha256": ""}).model_dump_json(indent=1) + "\n"
+    data = json.loads(manifest.model_copy(update={"sha256": ""}).model_dump_json())
+    text = json.dumps(with_schema("manifest", SCHEMA_VERSION, data), indent=1, ensure_ascii=False) + "\n"
     write_text(path / NAME, _sealed(text, _seal(text)))
 
 

@@ -17,6 +17,7 @@ from edgekd.errors import InputError
 from edgekd.measuring.measurement import Measurement
 from edgekd.toml import first_problem, read_toml
 
+SCHEMA_VERSION = 1
 NOT_STATED = "not stated"
 Value = str | int | float
 Kind = Literal["size", "quality", "speed", "memory"]

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from edgekd.contracts import StrictModel
 from edgekd.measuring.machine import MachineFacts, MachineState
-from edgekd.schema import read_versioned, validated
+from edgekd.schema import read_versioned, validated, with_schema
 from edgekd.storage import whole_file
 
 SCHEMA_VERSION = 1
@@ -251,7 +251,8 @@ def save(measurement: Measurement, folder: Path) -> Path:
     """
     path = folder / measurement.file_name
     with whole_file(path) as temporary:
-        text = json.dumps(measurement.model_dump(mode="json"), separators=(",", ":"))
+        data = with_schema("measurement", SCHEMA_VERSION, measurement.model_dump(mode="json"))
+        text = json.dumps(data, separators=(",", ":"))
         temporary.write_text(text + "\n", encoding="utf-8")
     return path
 
