@@ -85,15 +85,17 @@ class Bundle:
         return parts
 
     def _check_vectors(self, file: Path, parts: Mapping[str, dict[str, Array]]) -> None:
-        outputs = {spec.name for spec in self.manifest.graphs["main"].io.outputs}
-        wanted = {"fp32": outputs, "built": outputs}
+        io = self.manifest.graphs["main"].io
+        outputs = {spec.name for spec in io.outputs}
+        fed = {spec.name for spec in io.inputs} - set(io.state.values())
+        wanted = {"feeds": fed, "fp32": outputs, "built": outputs}
         for part, arrays in parts.items():
             if part != "raw" and any(value.dtype.kind not in "biuf" for value in arrays.values()):
                 raise InputError(f"{file} is damaged", f"{part} holds something else than numbers", _FIX)
             missing = wanted.get(part, set()) ^ set(arrays) if part in wanted else set() if arrays else {part}
             if missing and not (part == "raw" and self.manifest.recipe is None):
-                why = f"{part} and the manifest's outputs differ in {', '.join(sorted(missing))}"
-                raise InputError(f"{file} is damaged", why if part in wanted else f"it has no {part}", _FIX)
+                why = f"its {part} and the manifest's io differ in {', '.join(sorted(missing))}"
+                raise InputError(f"{file} is damaged", why, _FIX)
         counts = {value.shape[:1] for arrays in parts.values() for value in arrays.values()}
         if len(counts) != 1 or counts & {(), (0,)}:
             raise InputError(f"{file} is damaged", "its parts do not hold the same samples", _FIX)

@@ -29,4 +29,5 @@ def unpack(
     if json_output:
         print_json({"bundle": str(bundle)})
     elif not quiet:
-        say(f"{bundle}: whole and unchanged; edgekd verify {bundle} runs it here")
+        say(f"{bundle}: whole and unchanged. Its vectors, on this machine:")
+        say(f"edgekd verify {bundle}")

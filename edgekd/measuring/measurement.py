@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.contracts import StrictModel
 from edgekd.measuring.machine import MachineFacts, MachineState
@@ -211,6 +211,12 @@ class Measurement(StrictModel):
     placement: PlacementShares | None
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
+
+    @model_validator(mode="after")
+    def _spans_are_there(self) -> Measurement:
+        if missing := {self.headline.span, self.fps.span} - set(self.spans):
+            raise ValueError(f"spans has no {min(missing)}")
+        return self
 
     @property
     def file_name(self) -> str:

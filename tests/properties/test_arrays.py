@@ -47,7 +47,7 @@ def plain(found):
 def test_an_npz_gives_plain_arrays_or_one_message(data, folder):
     trap, file = folder / "trap", folder / "a.npz"
     file.write_bytes(data.draw(arrays.files(trap)))
-    with only_within(folder), memory_limit(2**28):
+    with memory_limit(2**28), only_within(folder):
         found = loaded(lambda: plain(read_arrays(file)))
         if not isinstance(found, EdgekdError):
             loaded(lambda: HeldOut(found).raws())
