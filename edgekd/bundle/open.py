@@ -73,7 +73,8 @@ class Bundle:
 
     def predict(self, raw: Arrays) -> dict[str, Any]:
         """Raw input (for landmarks ``{"image": uint8 HWC RGB}``) to the recipe's prediction."""
-        outputs = self.session.run(self.pipeline.preprocess(raw))
+        session = self.session
+        outputs = session.run(self.pipeline.preprocess(raw))
         return self.pipeline.postprocess(outputs, raw)
 
     def vectors(self) -> Mapping[str, dict[str, Array]]:

@@ -69,6 +69,7 @@ def check(bundle: Bundle) -> Verification:
     """As ``verify``, and returns failures instead of raising them."""
     vectors, manifest = bundle.vectors(), bundle.manifest
     count = len(next(iter(vectors["feeds"].values())))
+    session = bundle.session  # first: a graph that is not the io spec's is told before its shapes are used
     checks = []
 
     if manifest.recipe is not None:
@@ -79,7 +80,6 @@ def check(bundle: Bundle) -> Verification:
         limit = manifest.vectors.feeds_tolerance or 0.0
         checks.append(Check(name="pre-processing", passed=gap <= limit, found=gap, limit=limit))
 
-    session = bundle.session
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in vectors["built"]}
     session.reset()
     for index in range(count):
