@@ -260,8 +260,9 @@ def read_array(path: Path) -> Array:
 
 def _read_npy(stream: IO[bytes], size: int) -> Array:
     """An array from ``size`` bytes in numpy's format, whose header must say just that size."""
-    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(stream)
+    npy: Any = np.lib.format  # it has no types
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(stream)
     if version not in headers:
         raise ValueError(f"numpy's format {version} holds no plain array")
     shape, _, dtype = headers[version](stream)
@@ -270,7 +271,7 @@ def _read_npy(stream: IO[bytes], size: int) -> Array:
     if any(axis < 0 for axis in shape) or math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise ValueError(f"{shape} of {dtype} is another size than its {size} bytes")
     stream.seek(0)
-    array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    array: Array = npy.read_array(stream, allow_pickle=False)
     return array
 
 

@@ -86,7 +86,7 @@ def read_picture(path: Path) -> Picture:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION))
+        turn = _UPRIGHT.get(int(image.getexif().get(_ORIENTATION, 1)))
     except Exception:  # notes that are broken are no reason to refuse pixels that are whole
         turn = None
     return image if turn is None else image.transpose(turn)

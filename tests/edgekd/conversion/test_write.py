@@ -123,7 +123,7 @@ def test_vectors_are_held_out_samples_with_both_outputs(exported, canonical):
         for index in range(count):
             found = bundle.session.run({"image": vectors["feeds"]["image"][index]})["landmarks"]
             np.testing.assert_allclose(found, vectors["built"]["landmarks"][index], atol=1e-5)
-        assert manifest.vectors["built_outputs_from"] == "this runtime, at export"
+        assert manifest.vectors.built_outputs_from == "this runtime, at export"
         gap = np.abs(vectors["built"]["landmarks"] - vectors["fp32"]["landmarks"]).max()
         limit = manifest.vectors.outputs_tolerance
         assert limit == (1e-4 if target == "openvino" else pytest.approx(gap, rel=1e-3))
@@ -170,7 +170,7 @@ def test_where_the_runtime_does_not_run_the_reference_speaks_and_says_so(
     (result,) = export(sharp_run, ["onnxruntime"], "fp32", tmp_path)
     manifest = read_manifest(result.path)
     assert manifest.placement is None
-    assert manifest.vectors["built_outputs_from"] == "the fp32 reference"
+    assert manifest.vectors.built_outputs_from == "the fp32 reference"
     assert manifest.candidates[0].why == "not run here: no such CPU"
     assert [gate.arrow for gate in manifest.gates][-1] == "canonical ONNX → onnxruntime fp32 graph"
     assert "ONNX Runtime" in manifest.gates[-1].where
