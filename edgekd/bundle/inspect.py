@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,16 +76,17 @@ class Inspection:
         lines = [
             f"{m.name}: {m.recipe} for {m.target}/{m.profile}, {m.precision} (asked {m.precision_asked}), "
             f"{self.size_bytes / 1e6:.2f} MB, made {m.created} by edgekd {m.edgekd_version}",
-            f"student: {m.weights['weights']:,} weights, {m.weights['macs'] / 1e6:.1f} M MACs; "
-            f"run {source['run']} (preset {source['preset']}, seed {source['seed']})",
+            f"student: {m.weights.weights:,} weights, {m.weights.macs / 1e6:.1f} M MACs; "
+            f"run {source.run} (preset {source.preset}, seed {source.seed})",
             "versions: " + ", ".join(f"{k} {v}" for k, v in m.versions.items()),
         ]
         if m.calibration:
-            lines.append(f"calibration: {m.calibration['samples']} training samples, {m.calibration['sha256'][:12]}")
-        primary = m.gates[0].metric
+            lines.append(f"calibration: {m.calibration.samples} training samples, {m.calibration.sha256[:12]}")
         lines += [
-            f"{stage}: {primary} {metrics[primary]:.4g} on the run's test set"
-            for stage, metrics in source["teacher_to_student"].items()
+            f"{stage}: {gate.metric} {metrics[gate.metric]:.4g} on the run's test set"
+            for gate in m.gates[:1]
+            for stage, metrics in source.teacher_to_student.items()
+            if gate.metric in metrics
         ]
         lines += [f"licence: {what}: {licence}" for what, licence in m.licences.items()]
         return lines
@@ -99,7 +101,7 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return _inspect_onnx(path)
-    if path.is_file():
+    if path.is_file() and not zipfile.is_zipfile(path):
         raise InputError(f"{path} is neither a bundle folder nor an .onnx file", fix="edgekd inspect bundles/NAME")
     bundle = open_bundle(path, threads)
     try:
@@ -125,17 +127,17 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
 def _inspect_onnx(path: Path) -> Inspection:
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError:
         raise MachineError("onnx is not installed", fix='pip install "edgekd[onnxruntime]"') from None
     from edgekd.nn.onnx_graph import MAC_OPS, macs_by_node
 
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)  # its graph is looked at, not its weights
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path} is no valid ONNX file", str(error).splitlines()[0]) from None
-    costs = macs_by_node(model)
+        costs = macs_by_node(model)
+    except Exception as error:  # the parser's, the checker's, and those of shape inference
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is no valid ONNX file", reason) from None
     facts = {
         "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
         "ops": dict(Counter(n.op_type for n in model.graph.node).most_common()),
@@ -162,15 +164,15 @@ def _shape(value: Any) -> list[int | str]:
 
 
 def _gate_row(gate: GateRecord) -> list[str]:
-    worst = max(gate.distance.values(), key=lambda d: d.relative_max)
+    worst = max(gate.distance.values(), key=lambda d: d.relative_max, default=None)
     interval = "" if gate.interval is None else f"{gate.interval[0]:+.2%} … {gate.interval[1]:+.2%}"
     return [
         gate.arrow,
-        f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
+        "" if gate.before is None or gate.after is None else f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
         "" if gate.relative_loss is None else f"{gate.relative_loss:+.2%}",
         interval,
         str(gate.samples),
-        f"{worst.relative_max:.2g}",
-        "equal" if worst.sqnr_db is None else f"{worst.sqnr_db:.1f}",
+        "" if worst is None else f"{worst.relative_max:.2g}",
+        "" if worst is None else "equal" if worst.sqnr_db is None else f"{worst.sqnr_db:.1f}",
         gate.where,
     ]

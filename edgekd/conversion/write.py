@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 
 from edgekd.bundle.distance import distance
-from edgekd.bundle.manifest import Candidate, GraphEntry, Manifest, write_manifest
+from edgekd.bundle.manifest import (
+    CalibrationFacts,
+    Candidate,
+    FileFacts,
+    GraphEntry,
+    Manifest,
+    Provenance,
+    VectorFacts,
+    WeightFacts,
+    write_manifest,
+)
 from edgekd.bundle.placement import summarize
 from edgekd.contracts import Array, Precision, Profile
 from edgekd.conversion.trial import Canonical, Trial
@@ -62,7 +72,7 @@ def write_bundle(
             runtime=profile.options,
             versions={**record.versions, **builder(profile.target).versions()},
             calibration=(
-                {"sha256": canonical.calibration.sha256, "samples": len(canonical.calibration)}
+                CalibrationFacts(sha256=canonical.calibration.sha256, samples=len(canonical.calibration))
                 if chosen.precision == Precision.INT8
                 else None
             ),
@@ -71,20 +81,20 @@ def write_bundle(
             placement=summarize(chosen.placement) if chosen.placement else None,
             vectors=tolerances,
             licences=_licences(record),
-            provenance={
-                "run": run.name,
-                "run_path": os.path.relpath(run.path.resolve(), folder.resolve()),
-                "student_sha256": run.sha256,
-                "heldout_sha256": record.files["heldout.npz"],
-                "seed": record.seed,
-                "preset": record.preset,
-                "data": data,
-                "teacher_to_student": {s.name: s.test for s in record.stages},
-                "stages": [s.model_dump(mode="json") for s in record.stages],
-            },
-            weights={k: int(v) for k, v in record.student.items()},
+            provenance=Provenance(
+                run=run.name,
+                run_path=os.path.relpath(run.path.resolve(), folder.resolve()),
+                student_sha256=run.sha256,
+                heldout_sha256=record.files["heldout.npz"],
+                seed=record.seed,
+                preset=record.preset,
+                data=data,
+                teacher_to_student={s.name: s.test for s in record.stages},
+                stages=tuple(s.model_dump(mode="json") for s in record.stages),
+            ),
+            weights=WeightFacts.model_validate(record.student),
             files={
-                str(f.relative_to(temporary)): {"sha256": sha256_file(f), "bytes": f.stat().st_size}
+                f.relative_to(temporary).as_posix(): FileFacts(sha256=sha256_file(f), bytes=f.stat().st_size)
                 for f in sorted(temporary.rglob("*"))
                 if f.is_file()
             },
@@ -93,7 +103,7 @@ def write_bundle(
     return folder
 
 
-def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], dict[str, Any]]:
+def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], VectorFacts]:
     count = min(VECTORS, len(canonical.heldout))
     raws = canonical.heldout.raws()[:count]
     feeds = [canonical.pipeline.preprocess(raw) for raw in raws]
@@ -115,12 +125,12 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], dic
     else:
         for name, value in canonical.onnx.outputs.items():
             arrays[f"built/{name}"] = value[:count]
-    facts = {
-        "samples": count,
-        "feeds_tolerance": FEEDS_TOLERANCE,
-        "outputs_tolerance": tolerance,
-        "built_outputs_from": "this runtime, at export" if built is not None else "the fp32 reference",
-    }
+    facts = VectorFacts(
+        samples=count,
+        feeds_tolerance=FEEDS_TOLERANCE,
+        outputs_tolerance=tolerance,
+        built_outputs_from="this runtime, at export" if built is not None else "the fp32 reference",
+    )
     return arrays, facts
 
 
