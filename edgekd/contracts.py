@@ -172,7 +172,10 @@ class Runtime(Protocol):
         """Reads back, from the runtime, precision and device of every node of a freshly loaded graph."""
 
     def profile_layers(self, graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
-        """(node, kernel, mean milliseconds) per executed node, slowest first."""
+        """(node, kernel, mean milliseconds) per executed node, slowest first.
+
+        Each of ``feeds``, state included, runs once before it is counted, and once again.
+        """
 
 
 class Calibration(Protocol):

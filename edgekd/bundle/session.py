@@ -8,6 +8,12 @@ from edgekd.contracts import Array, Arrays, IoSpec, Session, check_feeds
 from edgekd.errors import InputError
 
 
+def zero_state(io: IoSpec) -> dict[str, Array]:
+    """What a sequence begins with, by input."""
+    specs = [io.input(name) for name in io.state.values()]
+    return {spec.name: np.zeros([int(axis) for axis in spec.shape], spec.dtype) for spec in specs}
+
+
 class CarriedState:
     """Wraps a session whose io spec has state: its outputs feed its inputs on the next call.
 
@@ -25,11 +31,7 @@ class CarriedState:
         self.reset()
 
     def reset(self) -> None:
-        io = self._session.io
-        self._state: dict[str, Array] = {}
-        for name in self._sinks.values():
-            spec = io.input(name)
-            self._state[name] = np.zeros([int(axis) for axis in spec.shape], spec.dtype)
+        self._state = zero_state(self._session.io)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         outputs = self._session.run({**check_feeds(self.io, feeds), **self._state})

@@ -10,7 +10,8 @@ from edgekd.errors import Exit, InputError
 from edgekd.measuring.artifact import import_opener
 from edgekd.measuring.inputs import rotation
 from edgekd.measuring.processes import run_worker
-from edgekd.measuring.worker import WorkerResult, WorkerSpec, _Run, measure_latency
+from edgekd.measuring.runs import Run
+from edgekd.measuring.worker import WorkerResult, WorkerSpec, measure_latency
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_a_sequence_begins_with_a_reset_and_keeps_its_order(opener, monkeypatch)
     seen: list[float] = []
     session_run = session.run
     session.run = lambda feeds: seen.append(float(feeds["x"][0, 0])) or session_run(feeds)
-    once = _Run(session, None, rotation(frames, seed=9, least=3, in_sequence=True), stateful=True)
+    once = Run(session, None, rotation(frames, seed=9, least=3, in_sequence=True), stateful=True)
     for index in range(7):
         once(index)
     assert seen == [1, 2, 3, 1, 2, 3, 1]
