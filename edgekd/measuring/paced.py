@@ -16,8 +16,8 @@ from edgekd.measuring.measurement import PacedRun, Trial
 from edgekd.measuring.protocol import CLOCK, Clock, Share
 
 MISSES_ALLOWED = 0.01
-# A rung is 2.9 % above the one below. The search begins three octaves below what runs without gaps reach.
-RUNGS_PER_OCTAVE, OCTAVES = 24, 3
+# A rung is 2.9 % above the one below. The search begins two octaves below what runs without gaps reach.
+RUNGS_PER_OCTAVE, OCTAVES = 24, 2
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def highest_rate(trial: Callable[[float], Trial], service_ns: float) -> tuple[fl
     """The highest rate with at most 1 % misses, by bisection over a ladder of rates.
 
     The ladder holds 2^(k/24) frames/s for every whole k. The search takes the rung at or above 1 / ``service_ns``
-    (which cannot hold but by luck) as its top and the rung three octaves below as its bottom; it tries the bottom,
-    then always the middle rung of those left, and believes each trial: about eight trials. The answer is the
+    (which cannot hold but by luck) as its top and the rung two octaves below as its bottom; it tries the bottom,
+    then always the middle rung of those left, and believes each trial: seven trials. The answer is the
     highest rung that held below all that failed.
 
     Args:

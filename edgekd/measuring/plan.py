@@ -9,7 +9,7 @@ from edgekd.measuring.protocol import CLOCK, TRIAL_SHARE, Clock, LengthRule, Sce
 Progress = Callable[[str, float], None]  # what is being done, share of the whole done before it
 START_S = 2.0  # of a worker process: interpreter, runtime, load
 ARRANGEMENTS = 3  # tried offline, as a guess: how many there are is known only once the artefact is open
-TRIALS = 8  # of the search for the highest rate
+TRIALS = 7  # of the search for the highest rate
 
 
 class Plan:

@@ -1,4 +1,4 @@
-"""Camera, throughput and layers of a bench for the terminal."""
+"""Camera, throughput, layers, and memory that is not told: of a bench, for the terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def paced_table(measurements: Sequence[Measurement]) -> Table:
     for name in ("p50", "p90", "p99", "missed", "dropped", "frames", "highest frames/s"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
-    for item in sorted(measurements, key=lambda m: -(m.paced and m.paced.highest_fps or 0)):
+    for item in sorted(measurements, key=lambda m: -((m.paced and m.paced.highest_fps) or 0)):
         paced = item.paced
         if paced is None:
             continue
@@ -109,6 +109,21 @@ def layers_table(item: Measurement) -> Table | None:
 def layer_cells(layer: LayerTime, total_ms: float) -> list[str]:
     part = layer.ms / total_ms if total_ms else 0.0
     return [layer.node, layer.op, layer.kernel, layer.precision, f"{layer.ms:.4f}", share(part)]
+
+
+def unknown_memory(measurements: Sequence[Measurement]) -> list[str]:
+    """Each figure of memory that is missing or not whole, with the reason, once."""
+    names = {
+        "rss_high_water_bytes": "RSS rise",
+        "pss_bytes": "PSS",
+        "device_bytes": "device",
+        "nvml_increase_bytes": "NVML",
+    }
+    reasons: dict[str, None] = {}
+    for item in measurements:
+        for name, why in item.memory.unknown.items():
+            reasons[f"{names.get(name, name)}: {why}"] = None
+    return list(reasons)
 
 
 def plain_table(title: str) -> Table:

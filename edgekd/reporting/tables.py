@@ -14,7 +14,7 @@ from edgekd.reporting.formatting import ABSENT as UNSUPPORTED
 from edgekd.reporting.formatting import milliseconds as _milliseconds
 from edgekd.reporting.formatting import spread_of
 from edgekd.reporting.scenario_tables import STYLES as _STYLES
-from edgekd.reporting.scenario_tables import layers_table, offline_table, paced_table
+from edgekd.reporting.scenario_tables import layers_table, offline_table, paced_table, unknown_memory
 from edgekd.reporting.scenario_tables import plain_table as _table
 
 _STATUS_STYLES = {
@@ -100,12 +100,10 @@ def conditions(measurements: Sequence[Measurement]) -> Text:
     """What holds for all of the bench, then what is each contender's own."""
     first = measurements[0]
     asked = first.conditions
+    batch = "" if first.offline else f", batch {asked.batch}"
     lines = [
         f"on {first.machine.title}",
-        f"scenario {asked.scenario}, {asked.warm_up} warm-up, seed {asked.seed}, "
-        f"contenders in turns over {asked.workers} rounds"
-        if first.offline
-        else f"scenario {asked.scenario}, batch {asked.batch}, {asked.warm_up} warm-up, seed {asked.seed}, "
+        f"scenario {asked.scenario}{batch}, {asked.warm_up} warm-up, seed {asked.seed}, "
         f"contenders in turns over {asked.workers} rounds",
     ]
     for item in measurements:
@@ -164,21 +162,6 @@ def claims_table(assessments: Sequence[Assessment]) -> Table:
             "; ".join(item.differs) or gap,
         )
     return table
-
-
-def unknown_memory(measurements: Sequence[Measurement]) -> list[str]:
-    """Each figure of memory that is missing or not whole, with the reason, once."""
-    names = {
-        "rss_high_water_bytes": "RSS rise",
-        "pss_bytes": "PSS",
-        "device_bytes": "device",
-        "nvml_increase_bytes": "NVML",
-    }
-    reasons: dict[str, None] = {}
-    for item in measurements:
-        for name, why in item.memory.unknown.items():
-            reasons[f"{names.get(name, name)}: {why}"] = None
-    return list(reasons)
 
 
 def headline(measurement: Measurement) -> str:
