@@ -53,16 +53,29 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
         self._request = self.compiled.create_infer_request()
-        ports = {name: index for index, port in enumerate(self.compiled.outputs) for name in port.get_names()}
-        self._outputs = [(t.name, ports[t.name]) for t in graph.io.outputs]
+        self._inputs = _ports(self.compiled.inputs)
+        self._types = {name: self.compiled.input(i).get_element_type().to_dtype() for name, i in self._inputs.items()}
+        self._outputs = _ports(self.compiled.outputs)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        # Shared both ways, and one copy made of what is the caller's own: its own dictionary would be a second.
-        self._request.infer(check_feeds(self.io, feeds), share_inputs=True, share_outputs=True)
-        return {name: self._request.get_output_tensor(index).data.copy() for name, index in self._outputs}
+        from openvino import Tensor
+
+        # Tensors by number instead of its dictionaries, and one copy of the outputs instead of two: this halves
+        # what a call costs beside the inference. ``ready`` must outlive it, since a request holds no reference.
+        ready = check_feeds(self.io, feeds)
+        for name, value in ready.items():
+            # A tensor shares what it might write to, of the type that the graph takes; else it gets a copy.
+            ready[name] = value = value.astype(self._types[name], copy=not value.flags.writeable)
+            self._request.set_input_tensor(self._inputs[name], Tensor(value, shared_memory=True))
+        self._request.infer(share_outputs=True)
+        return {t.name: self._request.get_output_tensor(self._outputs[t.name]).data.copy() for t in self.io.outputs}
 
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def _ports(ports: Sequence[Any]) -> dict[str, int]:
+    return {name: index for index, port in enumerate(ports) for name in port.get_names()}
 
 
 def load(graph: Graph) -> OpenVinoSession:

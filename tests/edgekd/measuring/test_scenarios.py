@@ -17,7 +17,6 @@ from edgekd.measuring.protocol import LengthRule, WarmUpRule
 from edgekd.measuring.regression import Baseline, against_baseline, against_other, outcome
 from edgekd.measuring.statistics import Ratio
 
-
 PACED = LengthRule("test", 0.1, 64, 2, "either", WarmUpRule("test", 0, 4, 2, 1e9, 1), 0.02, reportable=True)
 OFFLINE = replace(PACED, stop="both")
 

@@ -112,7 +112,14 @@ def test_the_newest_latency_of_an_artefact_is_of_single_alone(single, paced, off
 def test_a_camera_shows_misses_drops_deadline_and_the_highest_rate(paced):
     shown = paced_section([paced])
     assert shown is not None
-    for text in ("at 30 frames/s", "7.5\u202f%", "2.5\u202f%", "5.0\u202f%", "50.00 (50.00–50.00)", "deadline 33.33 ms"):
+    for text in (
+        "at 30 frames/s",
+        "7.5\u202f%",
+        "2.5\u202f%",
+        "5.0\u202f%",
+        "50.00 (50.00–50.00)",
+        "deadline 33.33 ms",
+    ):
         assert text in shown, text
     assert shown.count('<svg class="chart"') == 3  # misses against rate, over time, distribution
     assert "<b>lm" not in shown
