@@ -172,7 +172,7 @@ def ours(folder: Path, target: str, precision: str, file: Path, seconds: float, 
             threads=THREADS,
             seed=SEED + round_,
             share=Share(seconds, 64, "both"),
-            warm_up=replace(FULL_WARM_UP, seconds=WARM_UP_S),
+            warm_up=replace(FULL_WARM_UP, seconds=WARM_UP_S, cap_s=4.0),
             result=str(folder / "result.json"),
             spawned_ns=0,
         )

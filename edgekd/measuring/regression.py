@@ -61,9 +61,10 @@ class Baseline:
     def admit_conditions(self, conditions: Conditions, machine: MachineFacts) -> None:
         """Raises InputError that names what makes a new measurement incomparable, before it is taken."""
         before = self.measurement.conditions
-        rows = [("machine", _machine(self.measurement.machine), _machine(machine))]
-        if self.measurement.machine_id == machine.id:
-            rows = []
+        rows: list[tuple[str, object, object]] = []
+        if self.measurement.machine_id != machine.id:
+            then, now = self.measurement.machine.title, machine.title
+            rows.append(("machine", then, now if now != then else f"{now} of another id"))
         for name in ("scenario", "fps", "length", "workers", "least_seconds", "warm_up"):
             rows.append((name.replace("_", " "), getattr(before, name), getattr(conditions, name)))
         self._refuse(rows)
@@ -89,18 +90,16 @@ class Baseline:
 
 
 def against_baseline(now: Measurement, baseline: Baseline, limit: float) -> Regression:
-    """``now`` against a file. Raises InputError where offline arrangements differ."""
+    """``now`` against a file; what differs without forbidding it (versions, an offline arrangement) is told."""
     before = baseline.measurement
+    differs = []
     if now.offline and before.offline and now.offline.arrangement != before.offline.arrangement:
-        differs = (f"arrangement: {before.offline.arrangement} then, {now.offline.arrangement} now",)
-    else:
-        differs = ()
-    versions = {*before.artifact.versions.items()} ^ {*now.artifact.versions.items()}
-    differs += tuple(
-        f"{name}: {before.artifact.versions.get(name, 'none')} then, {now.artifact.versions.get(name, 'none')} now"
-        for name in sorted({name for name, _ in versions})
-    )
-    return _judged(now, before, baseline.name, limit, unpaired_ratio, "at another time", differs)
+        differs.append(f"arrangement: {before.offline.arrangement} then, {now.offline.arrangement} now")
+    old, new = before.artifact.versions, now.artifact.versions
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            differs.append(f"{name}: {old.get(name, 'none')} then, {new.get(name, 'none')} now")
+    return _judged(now, before, baseline.name, limit, unpaired_ratio, "at another time", tuple(differs))
 
 
 def against_other(now: Measurement, other: Measurement, limit: float) -> Regression:
@@ -146,10 +145,6 @@ def _judged(
         conditions=f"{now.title}, on {now.machine.title}",
         differs=differs,
     )
-
-
-def _machine(facts: MachineFacts) -> str:
-    return facts.title
 
 
 def _told(value: object) -> object:

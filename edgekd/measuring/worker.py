@@ -188,7 +188,7 @@ def _offline(crew: Crew, spec: WorkerSpec) -> dict[str, Any]:
     warmed = warm_up(crew.together, spec.warm_up)
     before = read_state()
     found = crew.measure(spec.share)
-    samples_us = {"infer": microseconds(found.durations_ns)}
+    samples_us: dict[Span, tuple[int, ...]] = {"infer": microseconds(found.durations_ns)}
     return {
         **_measured(warmed, before, found.done_ns[-1] / 1e9, samples_us),
         "offline": offline_run(found),

@@ -50,12 +50,17 @@ class TorchSession:
     def run(self, feeds: Arrays) -> dict[str, Array]:
         ready = check_feeds(self.io, feeds)
         with self._torch.inference_mode():
-            outputs = self._call(*(self._torch.from_numpy(ready[t.name]) for t in self.io.inputs))
+            outputs = self._call(*(self._torch.from_numpy(_writeable(ready[t.name])) for t in self.io.inputs))
         values = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         return {t.name: v.numpy() for t, v in zip(self.io.outputs, values, strict=True)}
 
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def _writeable(value: Array) -> Array:
+    """PyTorch warns of memory that it could not write to, though it never does here."""
+    return value if value.flags.writeable else value.copy()
 
 
 def load_student(run: Run) -> Any:
