@@ -174,9 +174,9 @@ def bench(
         spec = shared.model_copy(update={"result": str(Path(folder) / "result.json")})
         plan = Plan(steps_s(len(entries), scenario, rule, layers), progress)
         _prepare(entries, spec, scenario, plan, earlier)
-        _measure(entries, spec, rule, plan)
         if layers:
             _profile(entries, spec, plan)
+        _measure(entries, spec, rule, plan)
         plan.end()
 
     live = [entry for entry in entries if entry.error is None]
@@ -240,6 +240,7 @@ def _measure(entries: list[_Entry], spec: WorkerSpec, rule: LengthRule, plan: Pl
 
 
 def _profile(entries: list[_Entry], spec: WorkerSpec, plan: Plan) -> None:
+    """Before the rounds too: where a runtime cannot profile a graph, that is known before minutes are spent."""
     for entry in entries:
         if entry.error is not None:
             plan.skip()

@@ -46,11 +46,11 @@ def duration(seconds: float) -> str:
 
 
 def steps_s(contenders: int, scenario: Scenario, rule: LengthRule, layers: bool) -> list[float]:
-    """Seconds of each step in order: what comes before the rounds, for every contender; the rounds; the layers."""
+    """Seconds of each step in order: what comes first for every contender, the layers, the rounds."""
     warm_s, share_s = START_S + rule.warm_up.seconds, rule.share.seconds
     before = [START_S + rule.settle_s]
     if scenario is Scenario.OFFLINE:
         before = [START_S + ARRANGEMENTS * (rule.warm_up.seconds + share_s * TRIAL_SHARE), *before]
     searching_s = TRIALS * TRIAL_SHARE * share_s if scenario is Scenario.PACED else 0.0
     round_s = warm_s + rule.settle_s + share_s + searching_s
-    return [*before * contenders, *[round_s] * contenders * rule.workers, *[START_S] * contenders * layers]
+    return [*before * contenders, *[START_S] * contenders * layers, *[round_s] * contenders * rule.workers]

@@ -141,7 +141,6 @@ def measure_latency(spec: WorkerSpec, process_ms: float) -> WorkerResult:
         torch_imported="torch" in sys.modules,
     )
     if spec.arrangement is not None:
-        session.reset()
         del run, session  # the arrangement has sessions of its own
         measured = _offline(_crew(spec, spec.arrangement, artifact, samples), spec)
     elif spec.fps is not None:
