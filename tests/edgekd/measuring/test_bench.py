@@ -145,3 +145,12 @@ def test_an_interrupt_ends_the_worker_and_writes_nothing(opener, tmp_path):
         assert not out.exists()
     finally:
         parent.kill()
+
+
+def test_a_rule_of_the_strict_kind_is_measured_for_all_of_its_seconds_and_runs(shared_bench, rule):
+    """As strict is for 600 s: never less than asked, over all processes, whichever of the two takes longer."""
+    for measurement in shared_bench[0].measurements:
+        assert (rule.stop, measurement.conditions.stop) == ("both", "both")
+        assert sum(worker.result.elapsed_s for worker in measurement.workers) >= rule.seconds
+        assert all(worker.result.elapsed_s >= rule.seconds / rule.workers for worker in measurement.workers)
+        assert measurement.runs >= rule.runs
