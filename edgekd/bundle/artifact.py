@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
-from edgekd.bundle.session import CarriedState
+from edgekd.bundle.session import CarriedState, zero_state
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Arrays, Graph, IoSpec, Placement, Precision, Runtime, Session
 from edgekd.errors import InputError
@@ -52,6 +52,10 @@ class _Opened:
 
     def placement(self) -> Placement:
         return self.runtime().placement(self.graph)
+
+    def layers(self, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+        state = zero_state(self.io)
+        return self.runtime().profile_layers(self.graph, [{**feed, **state} for feed in feeds])
 
 
 class BundleArtifact(_Opened):

@@ -38,6 +38,12 @@ def check_graph(graph: Graph, inputs: Mapping[str, tuple[str, Sequence[int | Non
         raise InputError(f"{graph.path.name} is not the graph that its io spec says", problem, "export the run again")
 
 
+def zero_state(io: IoSpec) -> dict[str, Array]:
+    """What a sequence begins with, by input."""
+    specs = [io.input(name) for name in io.state.values()]
+    return {spec.name: np.zeros([int(axis) for axis in spec.shape], spec.dtype) for spec in specs}
+
+
 class CarriedState:
     """Wraps a session whose io spec has state: its outputs feed its inputs on the next call.
 
@@ -55,11 +61,7 @@ class CarriedState:
         self.reset()
 
     def reset(self) -> None:
-        io = self._session.io
-        self._state: dict[str, Array] = {}
-        for name in self._sinks.values():
-            spec = io.input(name)
-            self._state[name] = np.zeros([int(axis) for axis in spec.shape], spec.dtype)
+        self._state = zero_state(self._session.io)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         outputs = self._session.run({**check_feeds(self.io, feeds), **self._state})

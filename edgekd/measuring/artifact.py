@@ -73,6 +73,9 @@ class Artifact(Protocol):
 
     def placement(self) -> Placement: ...
 
+    def layers(self, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+        """(node, kernel, mean ms) of a session of its own (``edgekd.contracts.Runtime.profile_layers``)."""
+
 
 class Opener(Protocol):
     """What the JSON spec of a worker names as ``package.module:function``."""

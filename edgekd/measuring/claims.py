@@ -167,7 +167,11 @@ def assess_all(claims: Claims, evidence: Sequence[Evidence]) -> list[Assessment]
 
 
 def evidence_from(measurement: Measurement) -> list[Evidence]:
-    """Speed, memory and size of one measurement, under its conditions."""
+    """Speed, memory and size of one measurement, under its conditions.
+
+    A paper's latency or frame rate is that of one frame after another and its memory that of one session, so only
+    scenario ``single`` tells of them; of the others, sizes.
+    """
     artifact, machine = measurement.artifact, measurement.machine
     versions = " ".join(f"{name} {version}" for name, version in artifact.versions.items())
     conditions: dict[str, Value] = {
@@ -182,7 +186,8 @@ def evidence_from(measurement: Measurement) -> list[Evidence]:
     verdict = measurement.verdict
     reasons = () if verdict.claimable else (f"ours is {verdict.label}: {'; '.join(verdict.reasons)}",)
     found = []
-    for span, figures in measurement.spans.items():
+    single = measurement.conditions.scenario == "single"
+    for span, figures in measurement.spans.items() if single else ():
         at = {**conditions, "span": span}
         found.append(_timed("latency_mean", figures.mean_ms, "ms", at, reasons))
         found.append(_timed("fps", 1000 / max(figures.mean_ms, 1e-3), "frames/s", at, reasons))
@@ -190,11 +195,10 @@ def evidence_from(measurement: Measurement) -> list[Evidence]:
             if value is not None:
                 found.append(_timed(f"latency_{name}", value, "ms", at, reasons))
     memory = measurement.memory
-    for metric, size in (
-        ("rss_increase_bytes", memory.rss_increase_bytes),
-        ("artifact_bytes", memory.artifact_bytes),
-        ("parameters_bytes", memory.parameters_bytes),
-    ):
+    sizes = [("artifact_bytes", memory.artifact_bytes), ("parameters_bytes", memory.parameters_bytes)]
+    if single:
+        sizes.append(("rss_increase_bytes", memory.rss_increase_bytes))
+    for metric, size in sizes:
         found.append(Evidence(metric=metric, value=size, unit="bytes", conditions=conditions))
     return found
 

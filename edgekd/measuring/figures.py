@@ -10,14 +10,18 @@ import edgekd
 from edgekd.measuring.machine import MachineFacts, lock_command
 from edgekd.measuring.measurement import (
     QUANTILES,
+    ArrangementTrial,
     ArtifactFacts,
     Comparison,
     Conditions,
     FramesPerSecond,
     Headline,
     LatencyResult,
+    LayerProfile,
     Measurement,
     Memory,
+    OfflineFigures,
+    PacedFigures,
     PlacementShares,
     Span,
     SpanFigures,
@@ -26,6 +30,8 @@ from edgekd.measuring.measurement import (
     WorkerRecord,
     utc_now,
 )
+from edgekd.measuring.offline import fastest, slices_ns
+from edgekd.measuring.paced import period_ns
 from edgekd.measuring.protocol import LengthRule
 from edgekd.measuring.statistics import (
     REPRODUCED_WITHIN,
@@ -39,14 +45,20 @@ from edgekd.measuring.validity import contention, fallback
 
 
 def headline_span(spans: Iterable[Span]) -> Span:
-    """End to end where there is a pipeline, else inference alone."""
+    """From a frame's arrival where there is a camera; else end to end where there is a pipeline, or inference alone."""
+    return "from-arrival" if "from-arrival" in spans else service_span(spans)
+
+
+def service_span(spans: Iterable[Span]) -> Span:
+    """What a sample takes once it is looked at."""
     return "end-to-end" if "end-to-end" in spans else "infer"
 
 
 def worker_record(
     round_: int, position: int, busy_before: float, result: LatencyResult, device: str = "cpu"
 ) -> WorkerRecord:
-    samples = result.samples_us[headline_span(result.samples_us)]
+    # The time from a frame's arrival may vary by the phase of the clock alone, a call's beside others by theirs.
+    samples = slices_ns(result.offline) if result.offline else result.samples_us[service_span(result.samples_us)]
     variation = coefficient_of_variation(samples)
     return WorkerRecord(
         round=round_,
@@ -74,12 +86,18 @@ def measurement(
     rule: LengthRule,
     facts: MachineFacts,
     comparisons: Sequence[Comparison],
+    arrangements: Sequence[ArrangementTrial] = (),
+    profile: LayerProfile | None = None,
 ) -> Measurement:
     """All that is known of one contender, condensed; ``records`` has one entry per worker process."""
     by_span = {span: blocks(records, span) for span in records[0].result.samples_us}
     spans = {span: span_figures(runs) for span, runs in by_span.items()}
     span = headline_span(spans)
     headline, reproduced = headline_figure(span, by_span[span])
+    paced = paced_figures(records, conditions.fps) if conditions.fps else None
+    offline = None
+    if arrangements:
+        offline, reproduced = offline_figures(records, arrangements)
     return Measurement(
         edgekd_version=edgekd.__version__,
         created=utc_now(),
@@ -93,17 +111,26 @@ def measurement(
         spans=spans,
         headline=headline,
         reproduced=reproduced,
-        fps=FramesPerSecond(value=1000 / max(spans[span].mean_ms, 1e-3), span=span),
+        fps=FramesPerSecond(value=_rate(records, spans[span], offline), span=span),
         memory=memory,
         placement=placement,
         comparisons=tuple(comparisons),
         verdict=verdict(records, rule, reproduced, placement),
+        paced=paced,
+        offline=offline,
+        profile=profile,
     )
 
 
 def blocks(records: Sequence[WorkerRecord], span: Span) -> list[Samples]:
     """Microseconds of ``span``, one block per worker process."""
     return [np.asarray(record.result.samples_us[span], dtype=np.int64) for record in records]
+
+
+def pace_blocks(records: Sequence[WorkerRecord], span: Span) -> list[Samples]:
+    """What two contenders are compared by: durations of ``span``, offline the time per sample; a block per process."""
+    offline = [record.result.offline for record in records if record.result.offline is not None]
+    return [slices_ns(run) for run in offline] if offline else blocks(records, span)
 
 
 def span_figures(runs: Sequence[Samples]) -> SpanFigures:
@@ -143,6 +170,49 @@ def headline_figure(span: Span, runs: Sequence[Samples]) -> tuple[Headline, bool
     return headline, len(known) == len(runs) and spread(known).reproduced
 
 
+def paced_figures(records: Sequence[WorkerRecord], fps: float) -> PacedFigures:
+    runs = [record.result.paced for record in records if record.result.paced is not None]
+    frames = sum(run.frames for run in runs)
+    dropped = frames - sum(len(run.processed) for run in runs)
+    deadline_us = period_ns(fps) / 1e3
+    late = sum(us > deadline_us for record in records for us in record.result.samples_us["from-arrival"])
+    highest = [run.highest_fps for run in runs if run.highest_fps is not None]
+    found = spread(highest) if len(highest) == len(runs) else None
+    return PacedFigures(
+        deadline_ms=deadline_us / 1e3,
+        frames=frames,
+        late=late,
+        dropped=dropped,
+        missed_share=(late + dropped) / frames,
+        dropped_share=dropped / frames,
+        highest_fps=found.median if found else None,
+        highest_low=found.low if found else None,
+        highest_high=found.high if found else None,
+    )
+
+
+def offline_figures(records: Sequence[WorkerRecord], tried: Sequence[ArrangementTrial]) -> tuple[OfflineFigures, bool]:
+    """The throughput, and whether the processes reproduce one another."""
+    found = spread([record.result.offline.samples_per_second for record in records if record.result.offline])
+    figures = OfflineFigures(
+        arrangement=fastest(tried),
+        tried=tuple(tried),
+        samples_per_second=found.median,
+        low=found.low,
+        high=found.high,
+    )
+    return figures, found.reproduced
+
+
+def _rate(records: Sequence[WorkerRecord], figures: SpanFigures, offline: OfflineFigures | None) -> float:
+    if offline is not None:
+        return offline.samples_per_second
+    if any(record.result.paced for record in records):
+        seconds = sum(record.result.elapsed_s for record in records)
+        return sum(len(r.result.paced.processed) for r in records if r.result.paced) / seconds
+    return 1000 / max(figures.mean_ms, 1e-3)
+
+
 def verdict(
     records: Sequence[WorkerRecord],
     rule: LengthRule,
@@ -176,13 +246,16 @@ def comparisons(
     reference_records: Sequence[WorkerRecord],
     seed: int,
 ) -> list[Comparison]:
-    """How many times faster than the reference, round by round, for each span that both have."""
+    """How many times faster than the reference, round by round, for each span that both have.
+
+    Offline it is the throughput that is compared, in slices of each process's calls.
+    """
     found = []
     for span in ("infer", "end-to-end"):
         sides = [r for r in (records, reference_records) if span in r[0].result.samples_us]
         if len(sides) < 2:
             continue
-        own, other = blocks(records, span), blocks(reference_records, span)
+        own, other = pace_blocks(records, span), pace_blocks(reference_records, span)
         if any(np.median(block) == 0 for block in (*own, *other)):
             continue  # under a microsecond: raw samples cannot tell how long
         ratio = paired_ratio(other, own, seed)

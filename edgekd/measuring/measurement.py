@@ -18,10 +18,11 @@ from edgekd.measuring.machine import MachineFacts, MachineState
 from edgekd.schema import read_versioned, validated, with_schema
 from edgekd.storage import whole_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: scenarios paced and offline, device memory, layers; each field new in it has a default
 
-Span = Literal["pre", "infer", "post", "end-to-end"]
-SPANS: tuple[Span, ...] = ("pre", "infer", "post", "end-to-end")
+# from-arrival: from a camera's clock to the result, the wait for the frame before it included.
+Span = Literal["pre", "infer", "post", "end-to-end", "from-arrival"]
+SPANS: tuple[Span, ...] = ("pre", "infer", "post", "end-to-end", "from-arrival")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -81,6 +82,55 @@ class InputsRecord(StrictModel):
     seed: int
 
 
+class Trial(StrictModel):
+    """One rate of the search for the highest: how many frames were due, late and never looked at."""
+
+    fps: float
+    frames: int
+    late: int
+    dropped: int
+
+    @property
+    def missed_share(self) -> float:
+        return (self.late + self.dropped) / self.frames
+
+
+class PacedRun(StrictModel):
+    """One worker's frames. ``processed`` are the numbers of those that were looked at, in order; the others of
+    ``frames`` were replaced in the queue by a newer one. ``highest_fps``: None where no rate that was tried holds."""
+
+    frames: int
+    processed: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    highest_fps: float | None
+
+
+class Arrangement(StrictModel):
+    """How a throughput is reached: sessions side by side, threads in each, samples in one call."""
+
+    sessions: int
+    threads: int
+    batch: int
+
+    def __str__(self) -> str:
+        sessions = f"{self.sessions} session" + "s" * (self.sessions > 1)
+        threads = f"{self.threads} thread" + "s" * (self.threads > 1)
+        return f"{sessions} of {threads}, batch {self.batch}"
+
+
+class ArrangementTrial(StrictModel):
+    arrangement: Arrangement
+    samples_per_second: float
+
+
+class OfflineRun(StrictModel):
+    """One worker's throughput. ``done_us``: when each call returned, from the start, in order."""
+
+    samples: int
+    samples_per_second: float
+    done_us: tuple[int, ...]
+
+
 class LatencyResult(StrictModel):
     """What one worker process found. ``samples_us`` are its raw samples by span, in the order taken."""
 
@@ -91,6 +141,8 @@ class LatencyResult(StrictModel):
     samples_us: dict[Span, tuple[int, ...]]
     before: MachineState
     after: MachineState
+    paced: PacedRun | None = None
+    offline: OfflineRun | None = None
 
 
 class WorkerRecord(StrictModel):
@@ -105,7 +157,11 @@ class WorkerRecord(StrictModel):
 
 
 class Memory(StrictModel):
-    """In a process of its own. ``rss_increase_bytes``: high-water mark minus the baseline after imports."""
+    """In a process of its own. ``rss_increase_bytes``: high-water mark minus the baseline after imports.
+
+    ``device_bytes`` is the runtime's own count of its device's memory, ``nvml_increase_bytes`` what the driver
+    counts for the process more than before loading. ``unknown`` says why a figure is None.
+    """
 
     artifact_bytes: int
     parameters_bytes: int
@@ -113,6 +169,8 @@ class Memory(StrictModel):
     rss_high_water_bytes: int
     rss_increase_bytes: int
     pss_bytes: int | None
+    device_bytes: int | None = None
+    nvml_increase_bytes: int | None = None
     runs: int
     unknown: dict[str, str] = Field(default_factory=dict)
 
@@ -146,10 +204,60 @@ class SpanFigures(StrictModel):
 
 
 class FramesPerSecond(StrictModel):
-    """1000 / mean of ``span`` in ms."""
+    """1000 / mean of ``span`` in ms; paced: frames that were looked at in a second; offline: samples in a second."""
 
     value: float
     span: Span
+
+
+class PacedFigures(StrictModel):
+    """Over all frames of all workers, at ``conditions.fps``. The deadline is one period of the clock.
+
+    ``missed_share`` counts late frames and dropped ones. ``highest_fps``: the median of the workers' own, with the
+    least and the greatest; None where a worker found no rate that holds.
+    """
+
+    deadline_ms: float
+    frames: int
+    late: int
+    dropped: int
+    missed_share: float
+    dropped_share: float
+    highest_fps: float | None
+    highest_low: float | None
+    highest_high: float | None
+
+
+class OfflineFigures(StrictModel):
+    """``samples_per_second``: the median of the workers' own, with the least and the greatest."""
+
+    arrangement: Arrangement
+    tried: tuple[ArrangementTrial, ...]
+    samples_per_second: float
+    low: float
+    high: float
+
+
+class LayerTime(StrictModel):
+    """``precision`` is empty where the runtime's placement does not know the node."""
+
+    node: str
+    op: str
+    kernel: str
+    precision: str
+    ms: float
+
+
+class LayerProfile(StrictModel):
+    """Mean time per call of every node, slowest first, in a process of its own with the runtime's profiler on,
+    which slows it: shares say more than milliseconds. ``calls`` were counted, as many before them were not."""
+
+    calls: int
+    layers: tuple[LayerTime, ...]
+
+    @property
+    def total_ms(self) -> float:
+        return sum(layer.ms for layer in self.layers)
 
 
 class Comparison(StrictModel):
@@ -179,6 +287,7 @@ class Conditions(StrictModel):
     threads: int | None
     seed: int
     contenders: tuple[str, ...]
+    fps: float | None = None  # of the camera, paced only
 
 
 class Verdict(StrictModel):
@@ -211,6 +320,9 @@ class Measurement(StrictModel):
     placement: PlacementShares | None
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
+    paced: PacedFigures | None = None
+    offline: OfflineFigures | None = None
+    profile: LayerProfile | None = None
 
     @model_validator(mode="after")
     def _spans_are_there(self) -> Measurement:
@@ -230,9 +342,10 @@ class Measurement(StrictModel):
     @property
     def title(self) -> str:
         """The conditions in one line, to stand beside every figure."""
+        rate = f" at {self.conditions.fps:g} frames/s" if self.conditions.fps else ""
         parts = [
-            f"scenario {self.conditions.scenario}",
-            f"batch {self.conditions.batch}",
+            f"scenario {self.conditions.scenario}{rate}",
+            str(self.offline.arrangement) if self.offline else f"batch {self.conditions.batch}",
             f"threads {self.threads}" if self.threads else "the runtime's default threads",
             f"length {self.conditions.length}: {self.runs:,} runs over {len(self.workers)} processes",
             f"{self.conditions.warm_up} warm-up",

@@ -18,9 +18,11 @@ CLOCK: Clock = time.perf_counter_ns
 
 
 class Scenario(str, Enum):
-    """``single``: closed loop, batch 1, no gaps between runs."""
+    """``single``: closed loop, batch 1, no gaps. ``offline``: throughput. ``paced``: a camera's fixed clock."""
 
     SINGLE = "single"
+    OFFLINE = "offline"
+    PACED = "paced"
 
     def __str__(self) -> str:
         return self.value
@@ -68,11 +70,19 @@ class LengthRule:
         return Share(self.seconds / self.workers, math.ceil(self.runs / self.workers), self.stop)
 
 
+TRIAL_SHARE, TRIAL_RUNS = 0.25, 100  # of a worker's time; the least that can tell 1 % of misses from none
+
+
 @dataclass(frozen=True)
 class Share:
     seconds: float
     runs: int
     stop: Literal["either", "both"]
+
+    @property
+    def trial(self) -> Share:
+        """How long one of several rates or arrangements is tried in search of the best."""
+        return Share(self.seconds * TRIAL_SHARE, TRIAL_RUNS, self.stop)
 
     def reached(self, elapsed_s: float, runs: int) -> bool:
         met = (elapsed_s >= self.seconds, runs >= self.runs)

@@ -116,10 +116,41 @@ def paired_ratio(
     chosen = rng.integers(0, blocks, (resamples, blocks))
     above = _resampled_medians(numerator, chosen, rng)
     below = _resampled_medians(denominator, chosen, rng)
-    medians = np.median(above / below, axis=1)
+    return _interval(float(np.median(pairs)), np.median(above / below, axis=1), confidence, blocks)
+
+
+def unpaired_ratio(
+    numerator: Sequence[Samples],
+    denominator: Sequence[Samples],
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+) -> Ratio:
+    """How many times longer ``numerator`` takes than ``denominator``, measured at another time.
+
+    The value is the ratio of the medians of the blocks' medians. Nothing pairs the two, so the bootstrap draws
+    blocks of each side for itself, then the runs inside of each; what changed between the two times is in the ratio.
+
+    Args:
+        numerator, denominator: blocks of durations in one unit, none empty; as many as there are of each.
+        seed: of the bootstrap; the same seed gives the same interval.
+    """
+    if not (numerator and denominator):
+        raise ValueError("there are no blocks to compare")
+    rng = np.random.default_rng(seed)
+    values, resampled = [], []
+    for blocks in (numerator, denominator):
+        values.append(float(np.median([np.median(block) for block in blocks])))
+        chosen = rng.integers(0, len(blocks), (resamples, len(blocks)))
+        resampled.append(np.median(_resampled_medians(blocks, chosen, rng), axis=1))
+    fewest = min(len(numerator), len(denominator))
+    return _interval(values[0] / values[1], resampled[0] / resampled[1], confidence, fewest)
+
+
+def _interval(value: float, resampled: NDArray[np.float64], confidence: float, blocks: int) -> Ratio:
     tail = (1 - confidence) / 2
-    low, high = np.quantile(medians, [tail, 1 - tail])
-    return Ratio(float(np.median(pairs)), float(low), float(high), confidence, blocks)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Ratio(value, float(low), float(high), confidence, blocks)
 
 
 def _resampled_medians(

@@ -9,21 +9,24 @@ import gc
 import sys
 import time
 import traceback
-from array import array
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekd.contracts import Arrays, Session, StrictModel
+from edgekd.bundle.threads import thread_count
+from edgekd.contracts import Session, StrictModel
 from edgekd.errors import EdgekdError, Exit
-from edgekd.measuring.artifact import Artifact, SpanPipeline, import_opener
+from edgekd.measuring.artifact import Artifact, import_opener
 from edgekd.measuring.inputs import Rotation, rotation
-from edgekd.measuring.machine import read_state
+from edgekd.measuring.layers import layer_profile
+from edgekd.measuring.machine import MachineState, read_state
 from edgekd.measuring.measurement import (
+    Arrangement,
+    ArrangementTrial,
     ArtifactFacts,
     InputsRecord,
     LatencyResult,
+    LayerProfile,
     Memory,
     PlacementShares,
     Span,
@@ -36,16 +39,23 @@ from edgekd.measuring.memory import (
     proportional_bytes,
     resident_bytes,
 )
-from edgekd.measuring.protocol import CLOCK, Share, WarmUpRule, warm_up
+from edgekd.measuring.nvml import process_bytes
+from edgekd.measuring.offline import Crew, arrangements, batch_axis, offline_run
+from edgekd.measuring.paced import highest_rate, pace, paced_run
+from edgekd.measuring.protocol import CLOCK, Share, WarmUp, WarmUpRule, warm_up
+from edgekd.measuring.runs import Run, microseconds
 from edgekd.storage import write_text
 
 MEMORY_RUNS = 16  # a runtime's arena has its full size after the first few
 
 
 class WorkerSpec(StrictModel):
-    """What the parent asks for. ``spawned_ns`` is its ``time.monotonic_ns()`` just before this process."""
+    """What the parent asks for. ``spawned_ns`` is its ``time.monotonic_ns()`` just before this process.
 
-    mode: Literal["latency", "memory"]
+    ``fps`` makes latency ``paced``, ``arrangement`` makes it ``offline``; memory is that of the arrangement too.
+    """
+
+    mode: Literal["latency", "memory", "arrange", "layers"]
     opener: str
     path: str
     profile: str | None
@@ -53,6 +63,8 @@ class WorkerSpec(StrictModel):
     seed: int
     share: Share
     warm_up: WarmUpRule
+    fps: float | None = None
+    arrangement: Arrangement | None = None
     result: str
     spawned_ns: int
 
@@ -74,6 +86,8 @@ class WorkerResult(StrictModel):
     latency: LatencyResult | None = None
     memory: Memory | None = None
     placement: PlacementShares | None = None
+    arrangements: tuple[ArrangementTrial, ...] = ()
+    profile: LayerProfile | None = None
     error: WorkerError | None = None
 
 
@@ -81,10 +95,10 @@ def main() -> int:
     entered_ns = time.monotonic_ns()
     spec = WorkerSpec.model_validate_json(sys.stdin.read())
     try:
-        if spec.mode == "memory":
-            result = measure_memory(spec)
-        else:
+        if spec.mode == "latency":
             result = measure_latency(spec, (entered_ns - spec.spawned_ns) / 1e6)
+        else:
+            result = {"memory": measure_memory, "arrange": arrange, "layers": profile_layers}[spec.mode](spec)
     except EdgekdError as error:
         result = WorkerResult(error=WorkerError(what=error.what, why=error.why, fix=error.fix, code=int(error.code)))
     except Exception as error:
@@ -102,7 +116,7 @@ def main() -> int:
 
 
 def measure_latency(spec: WorkerSpec, process_ms: float) -> WorkerResult:
-    """Startup part by part, warm-up, then the spec's share of runs with every span of each."""
+    """Startup part by part, warm-up, then the spec's share of runs in its scenario."""
     import_start = CLOCK()
     opener = import_opener(spec.opener)
     open_start = CLOCK()
@@ -116,7 +130,7 @@ def measure_latency(spec: WorkerSpec, process_ms: float) -> WorkerResult:
     stateful = bool(artifact.io.state)
     samples = rotation(artifact.inputs(), spec.seed, in_sequence=stateful)
 
-    run = _Run(session, pipeline, samples, stateful)
+    run = Run(session, pipeline, samples, stateful)
     first_ns = run(0)
     startup = Startup(
         process_ms=process_ms,
@@ -126,8 +140,25 @@ def measure_latency(spec: WorkerSpec, process_ms: float) -> WorkerResult:
         first_inference_ms=first_ns / 1e6,
         torch_imported="torch" in sys.modules,
     )
-    warmed = warm_up(run, spec.warm_up)
+    if spec.arrangement is not None:
+        del run, session  # the arrangement has sessions of its own
+        measured = _offline(_crew(spec, spec.arrangement, artifact, samples), spec)
+    elif spec.fps is not None:
+        measured = _paced(run, spec, spec.fps)
+    else:
+        measured = _single(run, spec)
+    return WorkerResult(
+        artifact=_facts(artifact),
+        latency=LatencyResult(
+            startup=startup,
+            inputs=InputsRecord(originals=samples.originals, jittered=samples.jittered, seed=samples.seed),
+            **measured,
+        ),
+    )
 
+
+def _single(run: Run, spec: WorkerSpec) -> dict[str, Any]:
+    warmed = warm_up(run, spec.warm_up)
     run.keep()
     before = read_state()
     start = CLOCK()
@@ -136,23 +167,89 @@ def measure_latency(spec: WorkerSpec, process_ms: float) -> WorkerResult:
         run(runs)
         runs += 1
         elapsed_s = (CLOCK() - start) / 1e9
-    after = read_state()
+    return _measured(warmed, before, elapsed_s, samples_us=run.samples_us())
+
+
+def _paced(run: Run, spec: WorkerSpec, fps: float) -> dict[str, Any]:
+    """At the camera's rate first, then the search for the highest one."""
+    warmed = warm_up(run, spec.warm_up)
+    run.keep()
+    before = read_state()
+    found = pace(run, fps, spec.share)
+    measured = _measured(warmed, before, found.elapsed_s, samples_us=run.samples_us())
+    measured["samples_us"]["from-arrival"] = microseconds(found.from_arrival_ns)
+    service_ns = warmed.medians_ns[-1] if warmed.medians_ns else warmed.seconds * 1e9 / warmed.runs
+    highest, trials = highest_rate(lambda rate: pace(run, rate, spec.share.trial).trial, service_ns)
+    return {**measured, "paced": paced_run(found, highest, trials)}
+
+
+def _offline(crew: Crew, spec: WorkerSpec) -> dict[str, Any]:
+    warmed = warm_up(crew.together, spec.warm_up)
+    before = read_state()
+    found = crew.measure(spec.share)
+    samples_us: dict[Span, tuple[int, ...]] = {"infer": microseconds(found.durations_ns)}
+    return {
+        **_measured(warmed, before, found.done_ns[-1] / 1e9, samples_us),
+        "offline": offline_run(found),
+    }
+
+
+def _measured(
+    warmed: WarmUp, before: MachineState, elapsed_s: float, samples_us: dict[Span, tuple[int, ...]]
+) -> dict[str, Any]:
+    """What every scenario's result has; the machine's state is read here, right after the last run."""
+    return {
+        "warm_up": WarmUpRecord(**asdict(warmed)),
+        "elapsed_s": elapsed_s,
+        "samples_us": samples_us,
+        "before": before,
+        "after": read_state(),
+    }
+
+
+def arrange(spec: WorkerSpec) -> WorkerResult:
+    """Tries every arrangement of sessions, threads and batch for a part of a worker's share."""
+    artifact = import_opener(spec.opener)(spec.path, profile=spec.profile, threads=spec.threads)
+    artifact.import_runtime()
+    samples = rotation(artifact.inputs(), spec.seed, in_sequence=bool(artifact.io.state))
+    tried = []
+    for arrangement in arrangements(thread_count(artifact.options), batch_axis(artifact.io)):
+        crew = _crew(spec, arrangement, artifact, samples)
+        warm_up(crew.together, spec.warm_up)
+        rate = crew.measure(spec.share.trial).samples_per_second
+        tried.append(ArrangementTrial(arrangement=arrangement, samples_per_second=rate))
+    return WorkerResult(artifact=_facts(artifact), arrangements=tuple(tried))
+
+
+def _crew(spec: WorkerSpec, arrangement: Arrangement, artifact: Artifact, samples: Rotation) -> Crew:
+    pipeline = artifact.pipeline()
+    feeds = [pipeline.preprocess(raw) for raw in samples.samples] if pipeline else samples.samples
+    sessions = _sessions(spec, arrangement)
+    return Crew(sessions, feeds, arrangement.batch, bool(artifact.io.state))
+
+
+def _sessions(spec: WorkerSpec, arrangement: Arrangement) -> list[Session]:
+    opener = import_opener(spec.opener)
+    return [
+        opener(spec.path, profile=spec.profile, threads=arrangement.threads).load() for _ in range(arrangement.sessions)
+    ]
+
+
+def profile_layers(spec: WorkerSpec) -> WorkerResult:
+    """Every node's mean time, with the runtime's own profiler, in the order of time."""
+    artifact = import_opener(spec.opener)(spec.path, profile=spec.profile, threads=spec.threads)
+    artifact.import_runtime()
+    stateful = bool(artifact.io.state)
+    samples = rotation(artifact.inputs(), spec.seed, in_sequence=stateful).samples
+    pipeline = artifact.pipeline()
+    feeds = [pipeline.preprocess(raw) for raw in samples] if pipeline else samples
     return WorkerResult(
-        artifact=_facts(artifact),
-        latency=LatencyResult(
-            startup=startup,
-            warm_up=WarmUpRecord(**asdict(warmed)),
-            inputs=InputsRecord(originals=samples.originals, jittered=samples.jittered, seed=samples.seed),
-            elapsed_s=elapsed_s,
-            samples_us=run.samples_us(),
-            before=before,
-            after=after,
-        ),
+        artifact=_facts(artifact), profile=layer_profile(artifact.layers(feeds), artifact.placement(), len(feeds))
     )
 
 
 def measure_memory(spec: WorkerSpec) -> WorkerResult:
-    """Resident high-water mark of loading and running, over the baseline after imports and inputs."""
+    """What loading and running takes, over the baseline after imports and inputs; and what the driver counts."""
     artifact = import_opener(spec.opener)(spec.path, profile=spec.profile, threads=spec.threads)
     artifact.import_runtime()
     pipeline = artifact.pipeline()
@@ -162,17 +259,29 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
     not_reset = forget_high_water()
     if not_reset:
         unknown["rss_high_water_bytes"] = not_reset
+    on_devices = process_bytes()
     baseline = resident_bytes()
 
-    session = artifact.load()
-    stateful = bool(artifact.io.state)
     # Real samples only: variants of them would be counted as the model's memory.
-    run = _Run(session, pipeline, rotation(raws, spec.seed, least=1, in_sequence=stateful), stateful)
-    for index in range(MEMORY_RUNS):
-        run(index)
-    high_water, pss = high_water_bytes(), proportional_bytes()
+    stateful = bool(artifact.io.state)
+    samples = rotation(raws, spec.seed, least=1, in_sequence=stateful)
+    if spec.arrangement is None:
+        run = Run(artifact.load(), pipeline, samples, stateful)
+        for index in range(MEMORY_RUNS):
+            run(index)
+    else:
+        crew = _crew(spec, spec.arrangement, artifact, samples)
+        for index in range(MEMORY_RUNS):
+            crew.together(index)
+    high_water, pss, on_devices_after = high_water_bytes(), proportional_bytes(), process_bytes()
     if pss is None:
         unknown["pss_bytes"] = f"{sys.platform} does not tell"
+    nvml_increase = None
+    if isinstance(on_devices_after, str):
+        unknown["nvml_increase_bytes"] = on_devices_after
+    else:
+        nvml_increase = on_devices_after - (on_devices if isinstance(on_devices, int) else 0)
+    unknown["device_bytes"] = f"{artifact.target} keeps no count of device memory apart from the process's own"
 
     placement = artifact.placement()
     return WorkerResult(
@@ -184,6 +293,7 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
             rss_high_water_bytes=high_water,
             rss_increase_bytes=max(0, high_water - baseline),
             pss_bytes=pss,
+            nvml_increase_bytes=nvml_increase,
             runs=MEMORY_RUNS,
             unknown=unknown,
         ),
@@ -193,64 +303,6 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
             device_by_macs=placement.share_of_macs("device"),
         ),
     )
-
-
-class _Run:
-    """Runs sample number i through pipeline and session. Returns nanoseconds end to end; keeps spans if told.
-
-    ``Session.run`` hands out numpy arrays, so it returns only when the device is done: no further
-    synchronisation is needed before the clock is read.
-    """
-
-    def __init__(self, session: Session, pipeline: SpanPipeline | None, samples: Rotation, stateful: bool) -> None:
-        self._session, self._samples, self._stateful = session, samples.samples, stateful
-        self._once: Callable[[Arrays], tuple[int, int, int]] = (
-            _through_pipeline(session, pipeline) if pipeline else _bare(session)
-        )
-        self._spans: tuple[Span, ...] = ("pre", "infer", "post", "end-to-end") if pipeline else ("infer",)
-        self._kept: dict[Span, array[int]] | None = None
-
-    def __call__(self, index: int) -> int:
-        place = index % len(self._samples)
-        if self._stateful and place == 0:
-            self._session.reset()  # the sequence begins again
-        pre, infer, post = self._once(self._samples[place])
-        total = pre + infer + post
-        if self._kept is not None:
-            durations = {"pre": pre, "infer": infer, "post": post, "end-to-end": total}
-            for span, kept in self._kept.items():
-                kept.append(durations[span])
-        return total
-
-    def keep(self) -> None:
-        self._kept = {span: array("q") for span in self._spans}
-
-    def samples_us(self) -> dict[Span, tuple[int, ...]]:
-        """Whole microseconds."""
-        kept = self._kept or {}
-        return {span: tuple((ns + 500) // 1000 for ns in durations) for span, durations in kept.items()}
-
-
-def _through_pipeline(session: Session, pipeline: SpanPipeline) -> Callable[[Arrays], tuple[int, int, int]]:
-    def once(raw: Arrays) -> tuple[int, int, int]:
-        start = CLOCK()
-        feeds = pipeline.preprocess(raw)
-        fed = CLOCK()
-        outputs = session.run(feeds)
-        inferred = CLOCK()
-        pipeline.postprocess(outputs, raw)
-        return fed - start, inferred - fed, CLOCK() - inferred
-
-    return once
-
-
-def _bare(session: Session) -> Callable[[Arrays], tuple[int, int, int]]:
-    def once(feeds: Arrays) -> tuple[int, int, int]:
-        start = CLOCK()
-        session.run(feeds)
-        return 0, CLOCK() - start, 0
-
-    return once
 
 
 def _facts(artifact: Artifact) -> ArtifactFacts:

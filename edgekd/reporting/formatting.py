@@ -52,6 +52,13 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 
+def spread_of(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure with the least and the greatest of the processes it is the median of."""
+    if value is None or low is None or high is None:
+        return milliseconds(value)
+    return f"{milliseconds(value)} ({milliseconds(low)}–{milliseconds(high)})"
+
+
 def megabytes(value: float | None) -> str:
     """Millions of bytes."""
     if value is None:

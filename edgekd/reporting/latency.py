@@ -13,6 +13,7 @@ from edgekd.measuring.measurement import Comparison, Measurement, Span
 from edgekd.reporting.formatting import ABSENT, megabytes, milliseconds, ratio
 from edgekd.reporting.page import Html, badge, element, figure, folded, join, section, table
 from edgekd.reporting.plots import Level, Series, chart, cumulative, key, spans_decades
+from edgekd.reporting.scenario_tables import unknown_memory
 
 TITLE = "Latency and memory"
 SPANS: tuple[Span, ...] = ("end-to-end", "infer")
@@ -20,8 +21,8 @@ TOGETHER_S = 120.0  # one bench writes all of its measurements at its end, withi
 
 
 def latency_section(measurements: Sequence[Measurement]) -> Html | None:
-    """Newest bench first; older ones are folded. None where nothing was measured."""
-    groups = benches(measurements)[::-1]
+    """Of scenario ``single``: newest bench first, older ones are folded. None where nothing was measured."""
+    groups = benches([m for m in measurements if m.conditions.scenario == "single"])[::-1]
     if not groups:
         return None
     lead = (
@@ -74,17 +75,17 @@ def _seconds(first: Measurement, second: Measurement) -> float:
 
 def _bench(group: Sequence[Measurement]) -> Html:
     ordered = sorted(group, key=lambda m: m.spans[m.headline.span].mean_ms)
-    plots = [plot for span in SPANS if (plot := _distribution(ordered, span)) is not None]
+    plots = [plot for span in SPANS if (plot := distribution(ordered, span)) is not None]
     return join(
         element("div", plots, class_="plots"),
         _latency_table(ordered),
-        _cost_table(ordered),
-        element("div", _conditions(ordered)),
-        _verdicts(ordered),
+        costs(ordered),
+        element("div", conditions(ordered)),
+        verdicts(ordered),
     )
 
 
-def _distribution(group: Sequence[Measurement], span: Span) -> Html | None:
+def distribution(group: Sequence[Measurement], span: Span) -> Html | None:
     series: list[Series] = []
     for color, item in enumerate(group):
         workers = samples_ms(item, span)
@@ -126,7 +127,7 @@ def _latency_table(group: Sequence[Measurement]) -> Html:
         spread = "" if low is None or high is None else f"{milliseconds(low)} – {milliseconds(high)}"
         rows.append(
             [
-                _name(item),
+                name(item),
                 span,
                 milliseconds(figures.percentiles_ms.get("p50")),
                 milliseconds(figures.percentiles_ms.get("p90")),
@@ -140,7 +141,7 @@ def _latency_table(group: Sequence[Measurement]) -> Html:
     return join(element("h4", "Latency, ms"), table(columns, rows, columns[2:8]))
 
 
-def _name(item: Measurement) -> Html:
+def name(item: Measurement) -> Html:
     about = f"{item.artifact.target}/{item.artifact.profile}, {item.artifact.precision}"
     return element("span", item.artifact.name, element("span", about, class_="side"))
 
@@ -159,8 +160,11 @@ def _speedups(item: Measurement) -> Html | str:
     return element("span", lines)
 
 
-def _cost_table(group: Sequence[Measurement]) -> Html:
-    columns = ("contender", "import", "load", "first inference", "sum", "RSS rise", "PSS", "artefact", "weights")
+def costs(group: Sequence[Measurement]) -> Html:
+    columns = (
+        *("contender", "import", "load", "first inference", "sum"),
+        *("RSS rise", "PSS", "device", "NVML", "artefact", "weights"),
+    )
     rows = []
     for item in group:
         start, memory = item.startup, item.memory
@@ -174,6 +178,8 @@ def _cost_table(group: Sequence[Measurement]) -> Html:
                 milliseconds(start.device_ms),
                 megabytes(memory.rss_increase_bytes),
                 megabytes(memory.pss_bytes),
+                megabytes(memory.device_bytes),
+                megabytes(memory.nvml_increase_bytes),
                 megabytes(memory.artifact_bytes),
                 megabytes(memory.parameters_bytes),
             ]
@@ -181,11 +187,13 @@ def _cost_table(group: Sequence[Measurement]) -> Html:
     return join(element("h4", "Start-up, ms, and memory, MB"), table(columns, rows, columns[1:]))
 
 
-def _conditions(group: Sequence[Measurement]) -> list[Html]:
+def conditions(group: Sequence[Measurement]) -> list[Html]:
     first = group[0]
     asked = first.conditions
+    batch = "" if first.offline else f"batch {asked.batch}, "
+    rate = f" at {asked.fps:g} frames/s" if asked.fps else ""
     lines = [
-        f"Scenario {asked.scenario}, batch {asked.batch}, {asked.warm_up} warm-up, seed {asked.seed}; "
+        f"Scenario {asked.scenario}{rate}, {batch}{asked.warm_up} warm-up, seed {asked.seed}; "
         f"{asked.workers} worker processes per contender, in turns."
     ]
     for item in group:
@@ -201,10 +209,11 @@ def _conditions(group: Sequence[Measurement]) -> list[Html]:
             f"Times faster than {compared.reference}: median over {compared.rounds} paired rounds with the "
             f"{compared.confidence:.0%} bootstrap interval."
         )
+    lines += [f"Memory that is not told: {what}." for what in unknown_memory(group)]
     return [element("span", line, class_="side") for line in lines]
 
 
-def _verdicts(group: Sequence[Measurement]) -> Html | None:
+def verdicts(group: Sequence[Measurement]) -> Html | None:
     reasons = [(item, reason) for item in group for reason in item.verdict.reasons]
     if not reasons:
         return None

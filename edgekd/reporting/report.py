@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import edgekd
-from edgekd.reporting import latency, pictures, proof, provenance, road, scoreboard, training
+from edgekd.reporting import latency, layers, pictures, proof, provenance, road, scenarios, scoreboard, training
 from edgekd.reporting.collect import Collected, collect
 from edgekd.reporting.evidence import assessments
 from edgekd.reporting.page import Html, note, page
@@ -46,6 +46,9 @@ def report(paths: Sequence[str | Path] | None, out: str | Path, overwrite: bool 
         (pictures.TITLE, drawn),
         *zip((proof.GATES, proof.RACE, proof.PLACEMENT), proof.bundle_sections(found, by_recipe), strict=False),
         (latency.TITLE, latency.latency_section(found.measurements)),
+        (scenarios.PACED, scenarios.paced_section(found.measurements)),
+        (scenarios.OFFLINE, scenarios.offline_section(found.measurements)),
+        (layers.TITLE, layers.layers_section(found.measurements)),
         (training.TITLE, training.training_section(found.runs, by_recipe)),
         (provenance.ORIGINS, provenance.origins_section(found)),
         (provenance.MACHINES, provenance.machines_section(found)),

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from edgekd.measuring.claims import Assessment, Status
 from edgekd.measuring.measurement import Comparison, Measurement, Span
+from edgekd.reporting.formatting import ABSENT as UNSUPPORTED
+from edgekd.reporting.formatting import milliseconds as _milliseconds
+from edgekd.reporting.formatting import spread_of
+from edgekd.reporting.scenario_tables import STYLES as _STYLES
+from edgekd.reporting.scenario_tables import layers_table, offline_table, paced_table, unknown_memory
+from edgekd.reporting.scenario_tables import plain_table as _table
 
-UNSUPPORTED = "–"  # too few runs for this percentile
-_STYLES = {
-    "valid": "green",
-    "not reproduced": "yellow",
-    "contended": "yellow",
-    "not settled": "yellow",
-    "not reportable": "yellow",
-}
 _STATUS_STYLES = {
     Status.REPRODUCED: "green",
     Status.BETTER: "green",
@@ -30,13 +27,18 @@ _STATUS_STYLES = {
 
 
 def bench_table(measurements: Sequence[Measurement], verbose: bool = False) -> RenderableType:
-    """Latency, startup and memory of each contender, their conditions, and verdicts with reasons.
+    """Latency, camera or throughput; startup and memory; layers; conditions; verdicts with reasons.
+
+    All measurements are of one bench, so of one scenario.
 
     ``verbose`` prints every reason of a verdict instead of the first two.
     """
+    by_scenario = {"single": latency_table, "paced": paced_table, "offline": offline_table}
+    layers = [table for item in measurements if (table := layers_table(item)) is not None]
     return Group(
-        latency_table(measurements),
+        by_scenario[measurements[0].conditions.scenario](measurements),
         cost_table(measurements),
+        *layers,
         conditions(measurements),
         verdicts(measurements, None if verbose else 2),
     )
@@ -74,7 +76,7 @@ def cost_table(measurements: Sequence[Measurement]) -> Table:
     """What comes before the first result, and what stays resident; each in a process of its own."""
     table = _table("startup (ms) and memory (MB)")
     table.add_column("contender")
-    for name in ("import", "load", "first", "sum", "RSS rise", "PSS", "file", "weights"):
+    for name in ("import", "load", "first", "sum", "RSS rise", "PSS", "device", "NVML", "file", "weights"):
         table.add_column(name, justify="right")
     for item in measurements:
         start, memory = item.startup, item.memory
@@ -86,6 +88,8 @@ def cost_table(measurements: Sequence[Measurement]) -> Table:
             f"{start.device_ms:.0f}",
             _megabytes(memory.rss_increase_bytes),
             _megabytes(memory.pss_bytes),
+            _megabytes(memory.device_bytes),
+            _megabytes(memory.nvml_increase_bytes),
             _megabytes(memory.artifact_bytes),
             _megabytes(memory.parameters_bytes),
         )
@@ -96,9 +100,10 @@ def conditions(measurements: Sequence[Measurement]) -> Text:
     """What holds for all of the bench, then what is each contender's own."""
     first = measurements[0]
     asked = first.conditions
+    batch = "" if first.offline else f", batch {asked.batch}"
     lines = [
         f"on {first.machine.title}",
-        f"scenario {asked.scenario}, batch {asked.batch}, {asked.warm_up} warm-up, seed {asked.seed}, "
+        f"scenario {asked.scenario}{batch}, {asked.warm_up} warm-up, seed {asked.seed}, "
         f"contenders in turns over {asked.workers} rounds",
     ]
     for item in measurements:
@@ -116,6 +121,7 @@ def conditions(measurements: Sequence[Measurement]) -> Text:
             f"times faster than {ratio.reference}, with the {ratio.confidence:.0%} bootstrap interval "
             f"over {ratio.rounds} paired rounds"
         )
+    lines += [f"memory: {what}" for what in unknown_memory(measurements)]
     if first.lock_command:
         lines.append(f"to hold the clock still: {first.lock_command}")
     return Text("\n".join(lines), style="dim")
@@ -160,9 +166,7 @@ def claims_table(assessments: Sequence[Assessment]) -> Table:
 
 def headline(measurement: Measurement) -> str:
     figure = measurement.headline
-    if figure.p90_ms is None or figure.low_ms is None or figure.high_ms is None:
-        return _milliseconds(figure.p90_ms)
-    return f"{_milliseconds(figure.p90_ms)} ({_milliseconds(figure.low_ms)}–{_milliseconds(figure.high_ms)})"
+    return spread_of(figure.p90_ms, figure.low_ms, figure.high_ms)
 
 
 def speedup(measurement: Measurement, span: Span) -> str:
@@ -175,18 +179,8 @@ def speedup(measurement: Measurement, span: Span) -> str:
     return f"{best.speedup:.2f} [{best.low:.2f}, {best.high:.2f}]{named}"
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _milliseconds(value: float | None) -> str:
-    if value is None:
-        return UNSUPPORTED
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def _megabytes(value: int | None) -> str:

@@ -130,3 +130,37 @@ def test_a_profile_for_another_device_is_refused_and_never_run_on_the_cpu_instea
     assert graph.options["device"].lower() == "cpu"
     with pytest.raises(MachineError, match=device):
         bundle.runtime.load(replace(graph, options={**graph.options, "device": device}))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_feeds_that_must_not_be_written_to_are_taken(target, sessions, feeds):
+    image = feeds[0]["image"].copy()
+    image.flags.writeable = False
+    np.testing.assert_array_equal(
+        sessions[target].run({"image": image})["landmarks"], sessions[target].run(feeds[0])["landmarks"]
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_feed_may_be_forgotten_or_changed_as_soon_as_the_answer_is_there(target, sessions, feeds):
+    wanted = sessions[target].run(feeds[0])["landmarks"]
+    image = feeds[0]["image"].copy()
+    found = sessions[target].run({"image": image})["landmarks"]
+    image[:] = 9
+    del image
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(sessions[target].run(feeds[0])["landmarks"], wanted)
+
+
+def test_eager_layers_are_the_modules_with_their_kinds(graphs, feeds):
+    rows = runtime("torch").profile_layers(graphs["torch"], feeds)
+    known = {node.name: node.op for node in runtime("torch").placement(graphs["torch"]).nodes}
+    assert all(known[name] == kind for name, kind, _ in rows)
+    assert {"Conv2d", "Linear"} <= {kind for _, kind, _ in rows}
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_layers_are_known_to_the_placement_so_that_their_precision_is_told(target, graphs, feeds):
+    known = {node.name for node in runtime(target).placement(graphs[target]).nodes}
+    rows = runtime(target).profile_layers(graphs[target], feeds)
+    assert sum(ms for name, _, ms in rows if name in known) > 0.9 * sum(ms for _, _, ms in rows)

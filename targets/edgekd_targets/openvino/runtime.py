@@ -7,8 +7,6 @@ from functools import lru_cache
 from math import isqrt, prod
 from typing import Any
 
-import numpy as np
-
 from edgekd.bundle.session import check_graph
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Precision, Probe, check_feeds
@@ -57,14 +55,29 @@ class OpenVinoSession:
             raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
         check_graph(graph, _inputs(self.compiled), {n for port in self.compiled.outputs for n in port.get_names()})
         self._request = self.compiled.create_infer_request()
-        self._names = [t.name for t in graph.io.outputs]
+        self._inputs = _ports(self.compiled.inputs)
+        self._types = {name: self.compiled.input(i).get_element_type().to_dtype() for name, i in self._inputs.items()}
+        self._outputs = _ports(self.compiled.outputs)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        results = self._request.infer(check_feeds(self.io, feeds), share_inputs=True)
-        return {name: np.array(results[name]) for name in self._names}
+        from openvino import Tensor
+
+        # Tensors by number instead of its dictionaries, and one copy of the outputs instead of two: this halves
+        # what a call costs beside the inference. ``ready`` must outlive it, since a request holds no reference.
+        ready = check_feeds(self.io, feeds)
+        for name, value in ready.items():
+            # A tensor shares what it might write to, of the type that the graph takes; else it gets a copy.
+            ready[name] = value = value.astype(self._types[name], copy=not value.flags.writeable)
+            self._request.set_input_tensor(self._inputs[name], Tensor(value, shared_memory=True))
+        self._request.infer(share_outputs=True)
+        return {t.name: self._request.get_output_tensor(self._outputs[t.name]).data.copy() for t in self.io.outputs}
 
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def _ports(ports: Sequence[Any]) -> dict[str, int]:
+    return {name: index for index, port in enumerate(ports) for name in port.get_names()}
 
 
 def load(graph: Graph) -> OpenVinoSession:
@@ -89,6 +102,8 @@ def placement(graph: Graph) -> Placement:
 def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
     session = OpenVinoSession(graph, PERF_COUNT=True)
     total: dict[tuple[str, str], float] = {}
+    for feed in feeds:
+        session.run(feed)
     for feed in feeds:
         session.run(feed)
         for info in session._request.get_profiling_info():

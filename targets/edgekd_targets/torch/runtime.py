@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,17 +44,23 @@ class TorchSession:
         run = open_run(graph.path)
         self._torch, self.io = torch, graph.io
         self.module = load_student(run)
-        self._call = torch.compile(self.module) if mode == "compile" else self.module
+        self.compiled = mode == "compile"
+        self._call = torch.compile(self.module) if self.compiled else self.module
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         ready = check_feeds(self.io, feeds)
         with self._torch.inference_mode():
-            outputs = self._call(*(self._torch.from_numpy(ready[t.name]) for t in self.io.inputs))
+            outputs = self._call(*(self._torch.from_numpy(_writeable(ready[t.name])) for t in self.io.inputs))
         values = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         return {t.name: v.numpy() for t, v in zip(self.io.outputs, values, strict=True)}
 
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
+
+
+def _writeable(value: Array) -> Array:
+    """PyTorch warns of memory that it could not write to, though it never does here."""
+    return value if value.flags.writeable else value.copy()
 
 
 def load_student(run: Run) -> Any:
@@ -84,9 +91,37 @@ def placement(graph: Graph) -> Placement:
 
 
 def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+    """Eager: by leaf module; what is done outside of them is in no row. Compiled, where they are fused: by kernel."""
+    session = TorchSession(graph)
+    for feed in feeds:
+        session.run(feed)
+    if session.compiled:
+        return _profile_kernels(session, feeds)
+    times: dict[str, float] = {}
+    began: dict[str, int] = {}
+    kinds: dict[str, str] = {}
+    for name, leaf in session.module.named_modules():
+        if list(leaf.children()):
+            continue
+        kinds[name], times[name] = type(leaf).__name__, 0.0
+
+        def before(*_: Any, name: str = name) -> None:
+            began[name] = time.perf_counter_ns()
+
+        def after(*_: Any, name: str = name) -> None:
+            times[name] += (time.perf_counter_ns() - began[name]) / 1e6 / len(feeds)
+
+        leaf.register_forward_pre_hook(before)
+        leaf.register_forward_hook(after)
+    for feed in feeds:
+        session.run(feed)
+    rows = [(name, kinds[name], ms) for name, ms in times.items() if ms > 0]
+    return sorted(rows, key=lambda row: -row[2])
+
+
+def _profile_kernels(session: TorchSession, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
     import torch
 
-    session = TorchSession(graph)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for feed in feeds:
             session.run(feed)

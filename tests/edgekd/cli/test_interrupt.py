@@ -105,9 +105,11 @@ def test_export_leaves_whole_bundles_only(interrupted, edgekd, tiny_run, tmp_pat
     assert edgekd("verify", out / "tiny-onnxruntime").code == 0
 
 
-def test_bench_writes_no_measurement_and_ends_its_workers(interrupted, tiny_bundles, tmp_path):
+@pytest.mark.parametrize(("scenario", "marker"), [("single", "latency, round 1"), ("offline", "throughput, round 1")])
+def test_bench_writes_no_measurement_and_ends_its_workers(interrupted, tiny_bundles, tmp_path, scenario, marker):
     out = tmp_path / "measurements"
-    interrupted("latency, round 1", "bench", *tiny_bundles.values(), "--length", "quick", "--out", out)
+    arguments = ["--length", "quick", "--threads", "2", "--scenario", scenario, "--out", out]
+    interrupted(marker, "bench", tiny_bundles["onnxruntime"], *arguments)
     assert not out.exists()
 
 

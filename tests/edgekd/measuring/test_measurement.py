@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,13 @@ def test_conditions_fit_on_a_line(saved):
     assert "\n" not in title
     for part in ("scenario single", "batch 1", "threads 1", "over 2 processes", "test warm-up"):
         assert part in title
+
+
+def test_a_file_of_the_first_schema_is_still_read():
+    """Written by the first edgekd that measured: two processes of a tiny numpy model, as they were."""
+    measurement = load(Path(__file__).parent / "measurement_v1.json")
+    assert measurement.schema_version == 1
+    assert (measurement.artifact.name, measurement.conditions.scenario) == ("fast", "single")
+    assert measurement.spans["infer"].runs == sum(len(w.result.samples_us["infer"]) for w in measurement.workers)
+    assert (measurement.paced, measurement.offline, measurement.profile, measurement.conditions.fps) == (None,) * 4
+    assert measurement.memory.device_bytes is None

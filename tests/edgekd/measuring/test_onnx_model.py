@@ -113,3 +113,30 @@ def test_a_heavier_onnx_model_is_found_to_be_slower(tmp_path, rule, monkeypatch)
     assert "onnxruntime" in light.artifact.versions
     assert heavy.spans["infer"].percentiles_ms["p90"] is not None
     assert heavy.spans["infer"].percentiles_ms["p99.9"] is None or heavy.runs >= 6636
+
+
+def test_a_graph_with_a_batch_axis_is_tried_in_batches_and_answers_the_same_in_each(tmp_path):
+    from onnx import TensorProto, helper
+
+    from edgekd.contracts import Graph, IoSpec, Precision, TensorSpec
+    from edgekd.measuring.offline import Crew, arrangements, batch_axis, batched
+    from edgekd.measuring.protocol import Share
+    from edgekd.registry import runtime
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Softmax", ["x"], ["y"], axis=1)], "g", [x], [y])
+    path = tmp_path / "softmax.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    io = IoSpec(inputs=(TensorSpec(name="x", shape=("batch", 4)),), outputs=(TensorSpec(name="y", shape=("batch", 4)),))
+    assert batch_axis(io)
+    rng = np.random.default_rng(0)
+    feeds = [{"x": rng.random((1, 4), dtype=np.float32)} for _ in range(6)]
+    load = runtime("onnxruntime").load
+    session = load(Graph(path, io, Precision.FP32, {"threads": 1}))
+    whole = session.run(batched(feeds, 4)[0])["y"]
+    np.testing.assert_allclose(whole, np.concatenate([session.run(feed)["y"] for feed in feeds[:4]]), rtol=1e-6)
+    for arrangement in arrangements(2, batchable=True)[-2:]:
+        sessions = [load(Graph(path, io, Precision.FP32, {"threads": 1})) for _ in range(arrangement.sessions)]
+        found = Crew(sessions, feeds, arrangement.batch, stateful=False).measure(Share(0.0, 200, "both"))
+        assert found.samples >= 200
+        assert found.samples % arrangement.batch == 0

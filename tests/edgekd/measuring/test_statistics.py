@@ -9,6 +9,7 @@ from edgekd.measuring.statistics import (
     percentile,
     required_runs,
     spread,
+    unpaired_ratio,
 )
 
 
@@ -97,3 +98,18 @@ def test_paired_ratio_is_a_function_of_its_seed():
 def test_blocks_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="must pair"):
         paired_ratio([np.ones(3)], [], 0)
+
+
+def test_an_unpaired_ratio_does_not_need_as_many_blocks_and_is_less_certain_when_both_drift():
+    rng = np.random.default_rng(0)
+    drift = (1.0, 1.3, 1.1, 1.6, 1.2)
+    old = [(rng.normal(1000, 10, 200) * d).astype(np.int64) for d in drift]
+    new = [(rng.normal(1100, 10, 200) * d).astype(np.int64) for d in drift]
+    apart, together = unpaired_ratio(new, old, seed=1), paired_ratio(new, old, seed=1)
+    assert apart.value == pytest.approx(1.1, rel=0.01)
+    assert apart == unpaired_ratio(new, old, seed=1)
+    assert apart.low <= apart.value <= apart.high
+    assert apart.high - apart.low > 3 * (together.high - together.low)
+    assert unpaired_ratio(new[:3], old, seed=1).blocks == 3
+    with pytest.raises(ValueError, match="no blocks"):
+        unpaired_ratio([], old, seed=1)

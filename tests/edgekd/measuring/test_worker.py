@@ -10,7 +10,8 @@ from edgekd.errors import Exit, InputError
 from edgekd.measuring.artifact import import_opener
 from edgekd.measuring.inputs import rotation
 from edgekd.measuring.processes import run_worker
-from edgekd.measuring.worker import WorkerResult, WorkerSpec, _Run, measure_latency
+from edgekd.measuring.runs import Run
+from edgekd.measuring.worker import WorkerResult, WorkerSpec, measure_latency
 
 
 @pytest.fixture
@@ -70,7 +71,9 @@ def test_memory_is_the_rise_over_the_baseline_after_imports(spec):
     assert ballast.memory.rss_baseline_bytes == pytest.approx(plain.memory.rss_baseline_bytes, rel=0.1)
     if sys.platform == "linux":
         assert ballast.memory.pss_bytes is not None
-        assert ballast.memory.unknown == {}
+        assert "rss_high_water_bytes" not in ballast.memory.unknown
+    for name in ("device_bytes", "nvml_increase_bytes"):
+        assert (getattr(plain.memory, name) is None) == (name in plain.memory.unknown)
     assert plain.placement is not None
     assert plain.placement.precision_by_macs == {"fp32": 1.0}
 
@@ -129,11 +132,23 @@ def test_a_sequence_begins_with_a_reset_and_keeps_its_order(opener, monkeypatch)
     seen: list[float] = []
     session_run = session.run
     session.run = lambda feeds: seen.append(float(feeds["x"][0, 0])) or session_run(feeds)
-    once = _Run(session, None, rotation(frames, seed=9, least=3, in_sequence=True), stateful=True)
+    once = Run(session, None, rotation(frames, seed=9, least=3, in_sequence=True), stateful=True)
     for index in range(7):
         once(index)
     assert seen == [1, 2, 3, 1, 2, 3, 1]
     assert session.resets == [0, 3, 6]
+
+
+def test_a_sequence_begins_anew_also_where_its_first_frame_was_dropped(opener, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    import tiny_artifact
+
+    session = tiny_artifact.Session(tiny_artifact.STATEFUL, 0.0)
+    frames = [{"x": np.full((1, 64), i + 1, np.float32)} for i in range(3)]
+    once = Run(session, None, rotation(frames, seed=9, least=3, in_sequence=True), stateful=True)
+    for index in (0, 2, 4, 5, 10, 0, 1):
+        once(index)
+    assert session.resets == [0, 2, 4, 5]  # before 0, 4, 10 and the new 0
 
 
 def test_a_stateful_artifact_is_measured_without_shuffling(spec, monkeypatch):
