@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -185,3 +185,15 @@ class Recipe(Protocol):
 
         Later stages may hold earlier stages' models as frozen teachers.
         """
+
+
+@runtime_checkable
+class SharedWork(Protocol):
+    """A recipe whose ``datasets`` is slow in a way that several processes can share, e.g. labelling pictures.
+
+    Where it is trained by several, each first makes its own part, then one makes the data sets from them, then all
+    the others read the same cache.
+    """
+
+    def make_share(self, cache: Path, part: int, parts: int, progress: Callable[[str, float], None]) -> None:
+        """Fills the cache with part ``part`` (0 ...) of ``parts``. Nothing is lost where it is not called."""
