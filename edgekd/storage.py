@@ -160,20 +160,22 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """
     from filelock import FileLock, Timeout  # of torch's dependencies; a device needs no lock
 
+    lock = FileLock(path, timeout=-1 if wait else 0)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0)
         try:
             lock.acquire()
         except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            with suppress(OSError):  # still held, so that nobody holds a file that is gone; Windows leaves it
-                path.unlink(missing_ok=True)
-            lock.release()
+            lock = None
+    if lock is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # while it is held, so that nobody takes a file that is gone; Windows keeps it
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

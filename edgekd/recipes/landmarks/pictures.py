@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import itertools
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,9 +30,10 @@ from edgekd.recipes.landmarks.sources import (
     read_picture,
     video_frames,
 )
-from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
+from edgekd.recipes.landmarks.store import Faces, FacesWriter, store_folder, stored_faces
 
 VERSION = 1  # of how faces are found, cropped and labelled; part of the cache's key
+PIECE = 32  # pictures that are labelled and kept together: what a killed process loses, what several share
 MARGIN = 1.5  # a stored image is this many boxes wide, so that augmentation finds pixels beyond the box
 VAL_SHARE = 0.1  # of what is not held out
 DLIB68_FILE = "shape_predictor_68_face_landmarks.dat"
@@ -149,14 +152,19 @@ class Source(NamedTuple):
         """What its content is made of."""
         return folder_pictures(self.path) if self.kind == "images" else [existing(self.path)]
 
-    def pictures(self) -> Iterator[tuple[Picture, float]]:
-        """Pictures in order (of name, of time), each with the share of the source read so far."""
+    def pictures(self, skip: Callable[[int], bool] = lambda number: False) -> Iterator[tuple[Picture | None, float]]:
+        """Pictures in order (of name, of time), each with the share of the source read so far.
+
+        Args:
+            skip: the numbers of pictures that need not be read; None is in their places.
+        """
         if self.kind == "video":
-            yield from video_frames(self.path)
+            for k, (frame, share) in enumerate(video_frames(self.path)):
+                yield None if skip(k) else frame, share
             return
         files = self.files()
         for k, file in enumerate(files):
-            yield read_picture(file), (k + 1) / len(files)
+            yield None if skip(k) else read_picture(file), (k + 1) / len(files)
 
 
 def parse_source(text: str) -> Source:
@@ -208,27 +216,19 @@ def labelled_faces(
         InputError: no pictures, no faces, or the teacher gives another number of points.
         MachineError: dlib or PyAV is not installed, or the cache cannot be written.
     """
-    content = _sha256(source.files())
-    key = {
-        "version": VERSION,
-        "content": content,
-        "teacher": {k: v for k, v in teacher.provenance.items() if k != "licence"},
-        "points": points,
-        "size": size,
-    }
+    key = _key(source, teacher, points, size)
 
     def write(writer: FacesWriter) -> None:
         read = without_face = 0
-        for number, (picture, share) in enumerate(source.pictures()):
-            read = number + 1
-            labelled = list(_label_all(picture, teacher, points, size))
-            without_face += not labelled
-            for image, own_points, own_box in labelled:
-                writer.add(image[None], own_points[None], own_box[None], np.array([number]))
-            progress(f"finding faces in {source.name}", share)
-        writer.meta = {"pictures": read, "without_face": without_face, "sha256": content}
+        for piece in _pieces(source, teacher, points, size, cache, progress):
+            if len(piece):
+                writer.add(piece.images, piece.points, piece.boxes, piece.pictures)
+            read += piece.meta["pictures"]
+            without_face += piece.meta["without_face"]
+        writer.meta = {"pictures": read, "without_face": without_face, "sha256": key["content"]}
 
     faces = stored_faces(cache, source.kind, key, write)
+    shutil.rmtree(_pieces_folder(cache, source, key), ignore_errors=True)
     if not len(faces):
         raise InputError(
             f"no face in {source.path}",
@@ -236,6 +236,79 @@ def labelled_faces(
             "give pictures with upright, roughly frontal faces of at least 40 px",
         )
     return faces
+
+
+def label_share(
+    source: Source,
+    teacher: BlackBox,
+    points: int,
+    size: int,
+    cache: Path,
+    progress: Callable[[str, float], None],
+    share: tuple[int, int],
+) -> None:
+    """Labels one of several processes' pictures into the cache; ``labelled_faces`` then finds its work done.
+
+    Args:
+        share: (which, of how many); the rest as there.
+    """
+    if not store_folder(cache, source.kind, _key(source, teacher, points, size)).exists():
+        for _ in _pieces(source, teacher, points, size, cache, progress, share):
+            pass
+
+
+def _key(source: Source, teacher: BlackBox, points: int, size: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "content": _sha256(source.files()),
+        "teacher": {k: v for k, v in teacher.provenance.items() if k != "licence"},
+        "points": points,
+        "size": size,
+    }
+
+
+def _pieces_folder(cache: Path, source: Source, key: Mapping[str, Any]) -> Path:
+    whole = store_folder(cache, source.kind, key)
+    return whole.with_name(f".{whole.name}.pieces")
+
+
+def _pieces(
+    source: Source,
+    teacher: BlackBox,
+    points: int,
+    size: int,
+    cache: Path,
+    progress: Callable[[str, float], None],
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Faces]:
+    """The source's faces, ``PIECE`` pictures at a time, each piece labelled once and kept: every ``share[1]``-th."""
+    key = _key(source, teacher, points, size)
+    folder = _pieces_folder(cache, source, key)
+
+    def stored(piece: int, write: Callable[[FacesWriter], None]) -> Faces:
+        return stored_faces(folder, "piece", {**key, "piece": piece}, write)
+
+    def skip(number: int) -> bool:
+        piece = number // PIECE
+        mine = piece % share[1] == share[0]
+        return not mine or store_folder(folder, "piece", {**key, "piece": piece}).exists()
+
+    numbered = enumerate(source.pictures(skip))
+    for piece, pictures in itertools.groupby(numbered, key=lambda item: item[0] // PIECE):
+
+        def write(writer: FacesWriter, pictures: Iterator[Any] = pictures) -> None:
+            read = without_face = 0
+            for number, (picture, done) in pictures:
+                read += 1
+                labelled = list(_label_all(picture, teacher, points, size))
+                without_face += not labelled
+                for image, own_points, own_box in labelled:
+                    writer.add(image[None], own_points[None], own_box[None], np.array([number]))
+                progress(f"finding faces in {source.name}", done)
+            writer.meta = {"pictures": read, "without_face": without_face}
+
+        if piece % share[1] == share[0]:
+            yield stored(piece, write)
 
 
 def _label_all(
