@@ -6,14 +6,12 @@ A source is ``images:DIR`` or ``video:FILE``. Every source's last share of pictu
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import itertools
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +29,7 @@ from edgekd.recipes.landmarks.sources import (
     video_frames,
 )
 from edgekd.recipes.landmarks.store import Faces, FacesWriter, store_folder, stored_faces
+from edgekd.recipes.teachers import named_callable
 
 VERSION = 1  # of how faces are found, cropped and labelled; part of the cache's key
 PIECE = 32  # pictures that are labelled and kept together: what a killed process loses, what several share
@@ -81,17 +80,7 @@ def black_box(name: str) -> BlackBox:
             "a black-box teacher is dlib68 or package.module:callable",
             "--teacher dlib68",
         )
-    try:
-        label = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"no teacher {name!r}", str(error), "check module, name and PYTHONPATH") from error
-    if not callable(label):
-        raise InputError(f"teacher {name!r} is not callable", f"it is a {type(label).__name__}")
-    provenance = {"teacher": name, "licence": "not known to edgekd: the user's own teacher"}
-    file = getattr(sys.modules[module], "__file__", None)
-    if file:  # changed code labels again
-        provenance["sha256"] = _sha256([Path(file)])
-    return BlackBox(name, label, provenance)
+    return BlackBox(name, *named_callable(name))
 
 
 def _dlib68_file() -> Path:
@@ -220,7 +209,7 @@ def labelled_faces(
 
     def write(writer: FacesWriter) -> None:
         read = without_face = 0
-        for piece in _pieces(source, teacher, points, size, cache, progress):
+        for piece in _pieces(source, teacher, points, size, cache, key, progress):
             if len(piece):
                 writer.add(piece.images, piece.points, piece.boxes, piece.pictures)
             read += piece.meta["pictures"]
@@ -252,8 +241,9 @@ def label_share(
     Args:
         share: (which, of how many); the rest as there.
     """
-    if not store_folder(cache, source.kind, _key(source, teacher, points, size)).exists():
-        for _ in _pieces(source, teacher, points, size, cache, progress, share):
+    key = _key(source, teacher, points, size)
+    if not store_folder(cache, source.kind, key).exists():
+        for _ in _pieces(source, teacher, points, size, cache, key, progress, share):
             pass
 
 
@@ -278,37 +268,35 @@ def _pieces(
     points: int,
     size: int,
     cache: Path,
+    key: Mapping[str, Any],
     progress: Callable[[str, float], None],
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[Faces]:
     """The source's faces, ``PIECE`` pictures at a time, each piece labelled once and kept: every ``share[1]``-th."""
-    key = _key(source, teacher, points, size)
     folder = _pieces_folder(cache, source, key)
 
-    def stored(piece: int, write: Callable[[FacesWriter], None]) -> Faces:
-        return stored_faces(folder, "piece", {**key, "piece": piece}, write)
+    def key_of(piece: int) -> dict[str, Any]:
+        return {**key, "piece": piece}
 
     def skip(number: int) -> bool:
         piece = number // PIECE
-        mine = piece % share[1] == share[0]
-        return not mine or store_folder(folder, "piece", {**key, "piece": piece}).exists()
+        return piece % share[1] != share[0] or store_folder(folder, "piece", key_of(piece)).exists()
+
+    def write(pictures: Iterator[tuple[int, tuple[Picture, float]]], writer: FacesWriter) -> None:
+        read = without_face = 0
+        for number, (picture, done) in pictures:
+            read += 1
+            labelled = list(_label_all(picture, teacher, points, size))
+            without_face += not labelled
+            for image, own_points, own_box in labelled:
+                writer.add(image[None], own_points[None], own_box[None], np.array([number]))
+            progress(f"finding faces in {source.name}", done)
+        writer.meta = {"pictures": read, "without_face": without_face}
 
     numbered = enumerate(source.pictures(skip))
     for piece, pictures in itertools.groupby(numbered, key=lambda item: item[0] // PIECE):
-
-        def write(writer: FacesWriter, pictures: Iterator[Any] = pictures) -> None:
-            read = without_face = 0
-            for number, (picture, done) in pictures:
-                read += 1
-                labelled = list(_label_all(picture, teacher, points, size))
-                without_face += not labelled
-                for image, own_points, own_box in labelled:
-                    writer.add(image[None], own_points[None], own_box[None], np.array([number]))
-                progress(f"finding faces in {source.name}", done)
-            writer.meta = {"pictures": read, "without_face": without_face}
-
         if piece % share[1] == share[0]:
-            yield stored(piece, write)
+            yield stored_faces(folder, "piece", key_of(piece), partial(write, pictures))
 
 
 def _label_all(
