@@ -12,10 +12,10 @@ class Network(nn.Module):
             *(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
             *(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU()),
         )
-        self.head = nn.Linear(2 * width, 10)
+        self.head = nn.Linear(2 * width * 4 * 4, 10)
 
     def forward(self, image):
-        return self.head(self.features(image).mean((2, 3)))
+        return self.head(self.features(image).flatten(1))
 
 
 class Recipe(Classification):
