@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lives", type=int, help="so many random ones, rather than one of each kind")
     options = parser.parse_args()
-    import edgekd.training.distill
+    import edgekd.training.distill  # noqa: F401 - before the forks, so that a life is short
 
     options.folder.mkdir(parents=True, exist_ok=True)
     config = options.folder / "tiny.toml"
