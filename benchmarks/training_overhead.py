@@ -23,7 +23,6 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TARGET = 1.10
-THREADS = 2
 STEPS = 10**6  # that both are told they will take; they are stopped when enough was measured
 BLOCK = 4  # steps; one of edgekd's, one of the bare loop's, in turns
 FACES = 128  # in 8 augmented copies each, so that an epoch has enough steps
@@ -41,13 +40,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "training_overhead.json")
     parser.add_argument("--blocks", type=int, default=40, help="of each way, after two that warm up")
     parser.add_argument("--quick", action="store_true", help="a few blocks of the small one, to try it; writes nothing")
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     import torch
 
     from edgekd.measuring.machine import busy_share, read_facts
     from edgekd.storage import write_text
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(options.threads)
     blocks = 4 if options.quick else options.blocks
     busy = busy_share(1.0)
     rows = []
@@ -62,7 +62,7 @@ def main() -> int:
         "conditions": {
             "machine": facts.model_dump(mode="json"),
             "machine_title": facts.title,
-            "threads": THREADS,
+            "threads": options.threads,
             "busy_share_before": busy,
             "steps_per_block": BLOCK,
             "versions": versions(),

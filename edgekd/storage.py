@@ -161,13 +161,10 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     from filelock import FileLock, Timeout  # of torch's dependencies; a device needs no lock
 
     lock = FileLock(path, timeout=-1 if wait else 0)
-    with _explained(path):
+    with _explained(path), suppress(Timeout):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            lock = None
-    if lock is None:
+        lock.acquire()
+    if not lock.is_locked:
         yield False
         return
     try:

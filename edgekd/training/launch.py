@@ -1,6 +1,6 @@
 """Starts the processes of one machine that train together, hears rank 0, and ends all when one ends badly.
 
-Each is ``python -m edgekd.training.launch`` with the environment that torchrun would give it. So it does not
+Each is ``python -m edgekd.training.rank`` with the environment that torchrun would give it. So it does not
 matter how the caller was started: a console script, a module, a script without a main guard, a notebook.
 """
 
@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -49,7 +48,7 @@ def launch(count: int, call: Mapping[str, Any], tell: Callable[[str, float], Non
     try:
         for rank in range(count):
             process = subprocess.Popen(
-                [sys.executable, "-m", "edgekd.training.launch"],
+                [sys.executable, "-m", "edgekd.training.rank"],
                 stdin=subprocess.PIPE,  # held open: its end tells them that this process is gone
                 stdout=subprocess.PIPE,
                 env=_environment(rank, count, port),
@@ -167,42 +166,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _main() -> int:
-    """One of the processes: a call on stdin, what happens as lines of JSON on stdout."""
-    with open(0, "rb", buffering=0, closefd=False) as stdin:  # a buffered one is locked by whoever waits for its end
-        asked = json.loads(stdin.readline())
-    sys.path[:] = asked["path"]
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever else prints there
-
-    def say(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=out, flush=True)
-
-    def ends_with_parent() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(int(Exit.INTERRUPTED))
-
-    threading.Thread(target=ends_with_parent, daemon=True).start()
-    first = os.environ["RANK"] == "0"
-    try:
-        from edgekd.training.distill import distill
-        from edgekd.training.ranks import PeerGoneError
-
-        distill(**asked["call"], progress=(lambda what, share: say({"tell": [what, share]})) if first else None)
-    except KeyboardInterrupt:
-        return int(Exit.INTERRUPTED)
-    except EdgekdError as error:
-        told = {"what": error.what, "why": error.why, "fix": error.fix, "code": int(error.code)}
-        say({**told, "followed": isinstance(error, PeerGoneError), "trace": traceback.format_exc()})
-        return int(error.code)
-    except Exception as error:
-        say({"bug": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()})
-        return int(Exit.BUG)
-    return int(Exit.OK)
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -282,9 +282,10 @@ def _pieces(
         piece = number // PIECE
         return piece % share[1] != share[0] or store_folder(folder, "piece", key_of(piece)).exists()
 
-    def write(pictures: Iterator[tuple[int, tuple[Picture, float]]], writer: FacesWriter) -> None:
+    def write(pictures: Iterator[tuple[int, tuple[Picture | None, float]]], writer: FacesWriter) -> None:
         read = without_face = 0
         for number, (picture, done) in pictures:
+            assert picture is not None, "skipped, and yet to be labelled"
             read += 1
             labelled = list(_label_all(picture, teacher, points, size))
             without_face += not labelled

@@ -87,10 +87,11 @@ def split(samples: ArraySet, val: float = 0.1, test: float = 0.2) -> tuple[Array
     """
     flat = np.concatenate([np.reshape(v, (len(samples), -1)) for v in samples.inputs.values()], axis=1)
     _, group = np.unique(flat, axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    place = np.random.default_rng(0).permutation(group.max() + 1)[group] / (group.max() + 1)
-    parts = place >= val + test, place < val, (place >= val) & (place < val + test)
-    rows = tuple(np.flatnonzero(part) for part in parts)
-    if not all(len(part) for part in rows):
+    count = int(group.max()) + 1
+    place = np.random.default_rng(0).permutation(count)[group.reshape(-1)]
+    ends = round(val * count), round(val * count) + round(test * count)
+    parts = place >= ends[1], place < ends[0], (place >= ends[0]) & (place < ends[1])
+    train_rows, val_rows, test_rows = (np.flatnonzero(part) for part in parts)
+    if not (len(train_rows) and len(val_rows) and len(test_rows)):
         raise InputError("too few samples for three sets", f"{len(samples)} samples", "give more data")
-    return rows
+    return train_rows, val_rows, test_rows
