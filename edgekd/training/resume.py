@@ -101,7 +101,8 @@ def check_checkpoint(path: Path, stage: Stage) -> None:
         try:
             found = _shapes(torch.load(path, map_location="cpu", weights_only=True)[part])
         except Exception as error:  # zip, pickle and torch each raise their own
-            raise InputError(f"{path} is no checkpoint", str(error).splitlines()[0], fix) from None
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{path} is no checkpoint", why, fix) from None
         if wrong := sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name)):
             raise InputError(f"{path} is another model's", f"{len(wrong)} tensors differ, the first is {wrong[0]}", fix)
 
