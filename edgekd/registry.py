@@ -93,8 +93,12 @@ def recipe_entry(name: str) -> Entry:
 
 
 def recipe_part(name: str, part: str) -> ModuleType:
-    """Imports ``recipe``, ``config``, ``pipeline`` or ``metrics`` of a recipe."""
-    return _import(f"{recipe_entry(name).package}.{part}", "distill")
+    """Imports ``recipe``, ``config``, ``pipeline`` or ``metrics`` of a recipe.
+
+    A part that is not the package's own is named in its ``recipe.toml``, under ``[parts]``.
+    """
+    entry = recipe_entry(name)
+    return _import(entry.facts.get("parts", {}).get(part, f"{entry.package}.{part}"), "distill")
 
 
 def target_entry(name: str) -> Entry:

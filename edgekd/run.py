@@ -46,6 +46,7 @@ class RunRecord(StrictModel):
     io: IoSpec
     versions: dict[str, str]
     data: dict[str, Any] = Field(default_factory=dict)
+    processes: int = 1  # that trained it together
     stages: tuple[StageRecord, ...] = ()
     student: dict[str, Count] = Field(default_factory=dict)  # weights, parameters, bytes, MACs
     files: dict[InnerPath, Sha256] = Field(default_factory=dict)  # name -> sha256

@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,8 @@ MOST_ARRAY_BYTES = 2**32  # of one npz, unpacked
 # Not for a file's name on some system: Windows reads the first two as a path or a stream, and keeps the rest to itself.
 _NOT_IN_NAMES = frozenset('\\:<>"|?*')
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))})
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.[^.]+)?")  # what ``whole_file`` writes to: mkstemp's eight characters
 
 
 def sha256_file(path: Path) -> str:
@@ -115,7 +118,8 @@ def refuse_existing(path: Path, overwrite: bool, other: str = "", marker: str = 
 
 
 def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+    """A folder with nothing in it, or only with what a killed process left of a file."""
+    return path.is_dir() and all(_TEMPORARY.fullmatch(inside.name) for inside in path.iterdir())
 
 
 @contextmanager
@@ -157,7 +161,7 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 def replace_folder(new: Path, path: Path) -> None:
     """Renames ``new`` to ``path``; a folder that was there is removed afterwards, or put back if that fails."""
     path = path.resolve()
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    old = _aside(path)
     try:
         if path.exists():
             path.rename(old)
@@ -169,6 +173,56 @@ def replace_folder(new: Path, path: Path) -> None:
     finally:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def discard_folder(path: Path) -> None:
+    """Removes a folder: there in whole, or gone."""
+    if path.exists():
+        path = path.resolve()
+        path.rename(_aside(path))
+        shutil.rmtree(_aside(path))
+
+
+def sweep_discarded(path: Path) -> None:
+    """Finishes the removal of what was at ``path`` and was moved aside by a process that was killed then."""
+    path = path.resolve()
+    for old in path.parent.glob(f".{path.name}.old-*"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old-{os.getpid()}")
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left of files that were being written to ``folder`` or below it, and no other."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock file ``path``, which the operating system lets go of however this process ends.
+
+    Args:
+        wait: until it is free; otherwise False is yielded where another process holds it.
+    """
+    from filelock import FileLock, Timeout  # of torch's dependencies; a device needs no lock
+
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    with _explained(path), suppress(Timeout):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    if not lock.is_locked:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # while it is held, so that nobody takes a file that is gone; Windows keeps it
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

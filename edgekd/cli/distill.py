@@ -21,12 +21,17 @@ def distill(
         typer.Option("--data", help="drawn, images:DIR, video:FILE, 300w:DIR, cofw:DIR or wflw:DIR; may be repeated"),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="a black box: dlib68, or package.module:callable")
+        str | None,
+        typer.Option("--teacher", help="one that is not trained here: dlib68, package.module:callable, timm:NAME@FILE"),
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")] = None,
     control: Annotated[bool, typer.Option("--control", help="also train the student without teachers")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     overwrite: Overwrite = False,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="processes (GPUs) of this machine")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="machines, under torchrun or srun")] = 1,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu or gpu")] = "auto",
+    strategy: Annotated[str, typer.Option("--strategy", help="ddp or ddp_find_unused_parameters_true")] = "ddp",
     json_output: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -39,13 +44,15 @@ def distill(
     from edgekd.registry import recipe_entry
 
     facts = recipe_entry(recipe).facts
+    from edgekd.training.distill import distill as run_distill
+    from edgekd.training.ranks import is_first
+    from edgekd.training.resume import unfinished
+
+    quiet = quiet or not is_first()  # one process speaks for all that train together
     if preset is None and config is None and not resume:
         preset = facts.get("default_preset")
-        if not quiet and not json_output:
+        if preset and not quiet and not json_output:
             say(f"preset {preset} (the recipe's default; `edgekd config show {recipe} --preset {preset}`)")
-    from edgekd.training.distill import distill as run_distill
-    from edgekd.training.distill import unfinished
-
     try:
         with progress(quiet) as tell:
             run = run_distill(
@@ -59,6 +66,10 @@ def distill(
                 control=control,
                 resume=resume,
                 overwrite=overwrite,
+                devices=devices,
+                nodes=nodes,
+                accelerator=accelerator,
+                strategy=strategy,
                 progress=tell,
             )
     except KeyboardInterrupt:
@@ -66,12 +77,12 @@ def distill(
             raise
         why = "every finished epoch is kept" + (f"; {out} stays as it is until then" if overwrite else "")
         again = f"edgekd distill {recipe} --out {out} --resume" + (f" --teacher {teacher}" if teacher else "")
+        again += (f" --devices {devices}" if devices > 1 else "") + (f" --nodes {nodes}" if nodes > 1 else "")
         raise StoppedError("interrupted", why, again) from None
     record = run.record
-    if json_output:
+    if json_output and is_first():
         print_json({"run": str(run.path), **record.model_dump(mode="json")})
-        return
-    if quiet:
+    if json_output or quiet:
         return
     names = list(record.stages[0].test)
     print_table(

@@ -9,6 +9,9 @@ A recipe is a folder of ``edgekd/recipes`` (or a package behind the entry point 
     metrics.py    ``METRICS``: numpy only
     pipeline.py   ``Pipeline``: numpy and Pillow only; the same code in training, gates and on the device
     presets/*.toml  claims.toml
+
+``config``, ``metrics`` and ``pipeline`` may be another package's, named in ``recipe.toml`` under ``[parts]``; presets
+and claims may be missing. ``edgekd.recipes.simple`` has ready ones, and a ``Recipe`` to subclass.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -49,8 +52,9 @@ class RecipeConfig(StrictModel):
     """What every recipe's ``Config`` has: the rest is the recipe's own.
 
     Two more keys have a flag where a recipe has them: ``data.source``, a list of strings, is set by
-    ``--data``, and ``teacher.black_box``, a string, by ``--teacher``. A ``package.module:callable`` in the
-    latter is never taken from a run. A key that may be None has None as its default: TOML has no other way.
+    ``--data``, and ``teacher.black_box``, a string, by ``--teacher``: a teacher that is not trained here
+    (``edgekd.recipes.teachers``). A ``package.module:callable`` in the latter is never taken from a run. A key
+    that may be None has None as its default: TOML has no other way.
     """
 
     seed: int = Field(0, ge=0, lt=2**63)
@@ -185,3 +189,15 @@ class Recipe(Protocol):
 
         Later stages may hold earlier stages' models as frozen teachers.
         """
+
+
+@runtime_checkable
+class SharedWork(Protocol):
+    """A recipe whose ``datasets`` is slow in a way that several processes can share, e.g. labelling pictures.
+
+    Where it is trained by several, each first makes its own part, then one makes the data sets from them, then all
+    the others read the same cache.
+    """
+
+    def make_share(self, cache: Path, part: int, parts: int, progress: Callable[[str, float], None]) -> None:
+        """Fills the cache with part ``part`` (0 ...) of ``parts``. Nothing is lost where it is not called."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,24 @@ from edgekd.errors import InputError
 from edgekd.storage import whole_file
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
+    save_state(copied_state(module), path)
+
+
+def copied_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Every tensor of the module as it is now, on the CPU."""
+    return {name: value.detach().cpu().clone().contiguous() for name, value in module.state_dict().items()}
+
+
+def save_state(state: Mapping[str, torch.Tensor], path: Path) -> None:
     from safetensors.torch import save
 
-    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     with whole_file(path) as temporary:
-        temporary.write_bytes(save(state))  # a full disk is then an OSError; save_file has an error of its own
+        temporary.write_bytes(save(dict(state)))  # a full disk is then an OSError; save_file has an error of its own
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

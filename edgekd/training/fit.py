@@ -15,17 +15,22 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
 
+from edgekd.errors import InputError
 from edgekd.recipes.contract import Datasets, Stage
 from edgekd.recipes.weights import load_weights
 from edgekd.storage import read_json, whole_file, write_json
 from edgekd.training.judge import Judge
 from edgekd.training.loader import training_loader
 from edgekd.training.precision import faster_precision
+from edgekd.training.ranks import ALONE, Processes, Ranks
 from edgekd.training.stage_module import StageModule
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+ONE = Processes()
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,24 @@ def fit(
     config: Any,
     teachers: dict[str, dict[str, float]],
     tell: Callable[[str, float], None],
+    processes: Processes = ONE,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
-    """Trains ``stage.model`` and leaves the best epoch's weights in it.
+    """Trains ``stage.model`` and leaves the best epoch's weights in it, on every rank.
 
-    Writes ``last.ckpt`` (after every epoch), ``best.safetensors``, ``metrics.csv`` and TensorBoard events to
+    Rank 0 writes ``last.ckpt`` (after every epoch), ``best.safetensors``, ``metrics.csv`` and TensorBoard events to
     ``folder``; an existing ``last.ckpt`` is gone on from.
 
     Raises:
         GateError: the loss is no number.
+        InputError: parameters without a gradient, where several ranks wait for it.
+        PeerGoneError: another rank ended.
     """
     torch.manual_seed(config.seed)
     seed = config.seed
-    module = StageModule(stage, judge, datasets.val, seed, folder)
-    loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers)
-    precision = _precision(stage, datasets, folder, config.train.precision)
+    module = StageModule(stage, judge, datasets.val, seed, folder, ranks)
+    loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers, ranks)
+    precision = ranks.once(lambda: _precision(stage, datasets, folder, config.train.precision, processes.on_gpu))
     # The newest is kept after every epoch. (``save_last`` with ``save_top_k=0`` writes nothing before the end.)
     saver = ModelCheckpoint(
         dirpath=folder, filename="last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
@@ -111,12 +120,15 @@ def fit(
         board.log_metrics({f"teacher/{name}/{k}": v for k, v in scores.items()}, step=0)
     trainer = pl.Trainer(
         max_epochs=stage.epochs,
-        accelerator="auto",
-        devices=1,
+        accelerator=processes.accelerator,
+        devices=processes.devices,
+        num_nodes=processes.nodes,
+        strategy=_strategy(processes),
+        use_distributed_sampler=False,  # ours knows its rank
         precision=precision,  # type: ignore[arg-type]
         logger=board,
         callbacks=[saver, _Tell(judge.metrics.primary, tell)],
-        plugins=[_WholeCheckpoints()],
+        plugins=[_WholeCheckpoints(), ranks.environment or LightningEnvironment()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10**9,
@@ -127,10 +139,20 @@ def fit(
     # The layout that convolutions are fastest in, with the same numbers up to rounding.
     stage.model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
-        trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        with ranks.together():
+            trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    except RuntimeError as error:
+        if "find_unused_parameters" not in str(error):
+            raise
+        raise InputError(
+            f"a step of {stage.name} leaves some of its parameters without a gradient",
+            "several processes wait for each other's gradients, of all of them",
+            "--strategy ddp_find_unused_parameters_true",
+        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
     stage.model.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    ranks.wait()  # rank 0 has written the best
     load_weights(stage.model, folder / "best.safetensors")
     stage.model.zero_grad(set_to_none=True)  # the last step's gradients would be held as long as the model
     top = module.best()
@@ -143,12 +165,22 @@ def fit(
     )
 
 
-def _precision(stage: Stage, datasets: Datasets, folder: Path, asked: str) -> str:
+def _strategy(processes: Processes) -> Any:
+    if processes.count == 1:
+        return "auto"
+    # Every process keeps running statistics of its own and they are averaged once per epoch: rank 0's alone, sent out
+    # before every step as is the default, would know its share of the data only.
+    return DDPStrategy(
+        find_unused_parameters=processes.strategy == "ddp_find_unused_parameters_true", broadcast_buffers=False
+    )
+
+
+def _precision(stage: Stage, datasets: Datasets, folder: Path, asked: str, on_gpu: bool) -> str:
     """The decision is kept: a resumed stage must not decide anew."""
     note = folder / "precision.json"
     if note.is_file():
         return str(read_json(note)["precision"])
-    if asked == "auto" and not torch.cuda.is_available():
+    if asked == "auto" and not on_gpu:
         count = min(stage.batch_size, len(datasets.train))
         chosen = faster_precision(stage, datasets.train.batch([(0, i) for i in range(count)]))
     else:

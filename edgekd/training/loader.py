@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from edgekd.errors import InputError
 from edgekd.recipes.contract import Key, SampleSet
+from edgekd.training.ranks import ALONE, Ranks
 
 
 class _Keyed(Dataset[Any]):
@@ -26,29 +28,56 @@ class _Keyed(Dataset[Any]):
 
 
 class EpochSampler(Sampler[Key]):
-    """(epoch, index) keys in the permutation of (seed, epoch). Lightning calls ``set_epoch``."""
+    """(epoch, index) keys in the permutation of (seed, epoch). Lightning calls ``set_epoch``.
 
-    def __init__(self, size: int, seed: int) -> None:
-        self._size, self._seed, self._epoch = size, seed, 0
+    The permutation is cut into whole batches and each batch into one equal piece per rank: together the ranks take
+    the step that one process would take.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
+        self._size, self._seed, self._ranks, self._epoch = size, seed, ranks, 0
+        self._batches, self._piece = size // batch_size, batch_size // ranks.count
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._size)
-        return iter([(self._epoch, int(index)) for index in order])
+        whole = order[: self._batches * self._piece * self._ranks.count]
+        own = whole.reshape(self._batches, self._ranks.count, self._piece)[:, self._ranks.rank]
+        return iter([(self._epoch, int(index)) for index in own.reshape(-1)])
 
     def __len__(self) -> int:
-        return self._size
+        return self._batches * self._piece
 
 
-def training_loader(samples: SampleSet, batch_size: int, seed: int, workers: int) -> DataLoader[Any]:
+def fitting_batch(size: int, batch_size: int, ranks: Ranks = ALONE) -> int:
+    """The batch size of a step over all ranks: ``batch_size``, or all samples where there are fewer.
+
+    Raises:
+        InputError: the ranks cannot share it equally.
+    """
+    fitting = min(batch_size, size)
+    if fitting % ranks.count:
+        raise InputError(
+            f"a batch of {fitting} cannot be shared by {ranks.count} processes",
+            "train.batch_size is that of a whole step, and every process takes an equal part of it"
+            if fitting == batch_size
+            else f"there are only {size} training samples",
+            f"--set train.batch_size={max(1, fitting // ranks.count) * ranks.count}",
+        )
+    return fitting
+
+
+def training_loader(
+    samples: SampleSet, batch_size: int, seed: int, workers: int, ranks: Ranks = ALONE
+) -> DataLoader[Any]:
     """Drops the last, smaller batch when there is a whole one: BatchNorm on two samples only adds noise."""
+    batch_size = fitting_batch(len(samples), batch_size, ranks)
     return DataLoader(
         _Keyed(samples),
-        batch_size=min(batch_size, len(samples)),
-        sampler=EpochSampler(len(samples), seed),
-        drop_last=True,
+        batch_size=batch_size // ranks.count,
+        sampler=EpochSampler(len(samples), batch_size, seed, ranks),
         collate_fn=_as_fetched,
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -17,7 +17,7 @@ from edgekd.errors import EdgekdError
 from edgekd.nn.pretrained import load_in_order
 from edgekd.recipes.weights import load_weights, save_weights
 from edgekd.reporting.evidence import stored_weights
-from edgekd.training.distill import _check_checkpoint
+from edgekd.training.resume import check_checkpoint
 
 
 def module():
@@ -33,7 +33,7 @@ def every_reader(path, folder):
         lambda: load_weights(own, path),
         lambda: load_in_order(own, path),
         lambda: stored_weights(path),
-        lambda: _check_checkpoint(path, SimpleNamespace(model=own)),
+        lambda: check_checkpoint(path, SimpleNamespace(model=own)),
     ):
         result = loaded(read)
         if isinstance(result, EdgekdError):
@@ -74,7 +74,7 @@ def test_code_in_a_checkpoint_is_never_run(folder, name):
         for read in (
             lambda: load_weights(module(), folder / name),
             lambda: load_in_order(module(), folder / name),
-            lambda: _check_checkpoint(folder / name, SimpleNamespace(model=module())),
+            lambda: check_checkpoint(folder / name, SimpleNamespace(model=module())),
         ):
             assert isinstance(loaded(read), EdgekdError)
         assert not trap.exists()

@@ -237,12 +237,27 @@ def _drawn_faces(seed: int, name: str, count: int, input_size: int, cache: Path,
     return stored_faces(cache, "drawn", key, write)
 
 
+def label_share(config: Config, cache: Path, progress: Progress, share: tuple[int, int]) -> None:
+    """One of several processes' part of what is slow in ``datasets``: labelling real pictures.
+
+    Args:
+        share: (which, of how many).
+    """
+    if "drawn" not in config.data.source:
+        teacher, size = pictures.black_box(config.teacher.black_box), pictures.stored_size(config.student.input_size)
+        for source in _pictures_of(config):
+            pictures.label_share(source, teacher, config.data.points, size, cache, progress, share)
+
+
+def _pictures_of(config: Config) -> list[pictures.Source]:
+    return list(dict.fromkeys(map(pictures.parse_source, config.data.source)))  # twice the same is once
+
+
 def _real(config: Config, cache: Path, progress: Progress) -> Datasets:
-    teacher = pictures.black_box(config.teacher.black_box)
+    teacher, size = pictures.black_box(config.teacher.black_box), pictures.stored_size(config.student.input_size)
     found = [
         (source, pictures.labelled_faces(source, teacher, config.data.points, size, cache, progress))
-        for size in [pictures.stored_size(config.student.input_size)]
-        for source in dict.fromkeys(map(pictures.parse_source, config.data.source))  # twice the same is once
+        for source in _pictures_of(config)
     ]
     parts = pictures.split_sources(found, config.data.held_out)
     sets = {name: _set(config, name, *arrays) for name, arrays in parts.items()}

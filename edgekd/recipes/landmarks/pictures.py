@@ -6,12 +6,12 @@ A source is ``images:DIR`` or ``video:FILE``. Every source's last share of pictu
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
-import sys
+import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,9 +28,11 @@ from edgekd.recipes.landmarks.sources import (
     read_picture,
     video_frames,
 )
-from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
+from edgekd.recipes.landmarks.store import Faces, FacesWriter, store_folder, stored_faces
+from edgekd.recipes.teachers import named_callable
 
 VERSION = 1  # of how faces are found, cropped and labelled; part of the cache's key
+PIECE = 32  # pictures that are labelled and kept together: what a killed process loses, what several share
 MARGIN = 1.5  # a stored image is this many boxes wide, so that augmentation finds pixels beyond the box
 VAL_SHARE = 0.1  # of what is not held out
 DLIB68_FILE = "shape_predictor_68_face_landmarks.dat"
@@ -78,17 +80,7 @@ def black_box(name: str) -> BlackBox:
             "a black-box teacher is dlib68 or package.module:callable",
             "--teacher dlib68",
         )
-    try:
-        label = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"no teacher {name!r}", str(error), "check module, name and PYTHONPATH") from error
-    if not callable(label):
-        raise InputError(f"teacher {name!r} is not callable", f"it is a {type(label).__name__}")
-    provenance = {"teacher": name, "licence": "not known to edgekd: the user's own teacher"}
-    file = getattr(sys.modules[module], "__file__", None)
-    if file:  # changed code labels again
-        provenance["sha256"] = _sha256([Path(file)])
-    return BlackBox(name, label, provenance)
+    return BlackBox(name, *named_callable(name))
 
 
 def _dlib68_file() -> Path:
@@ -149,14 +141,19 @@ class Source(NamedTuple):
         """What its content is made of."""
         return folder_pictures(self.path) if self.kind == "images" else [existing(self.path)]
 
-    def pictures(self) -> Iterator[tuple[Picture, float]]:
-        """Pictures in order (of name, of time), each with the share of the source read so far."""
+    def pictures(self, skip: Callable[[int], bool] = lambda number: False) -> Iterator[tuple[Picture | None, float]]:
+        """Pictures in order (of name, of time), each with the share of the source read so far.
+
+        Args:
+            skip: the numbers of pictures that need not be read; None is in their places.
+        """
         if self.kind == "video":
-            yield from video_frames(self.path)
+            for k, (frame, share) in enumerate(video_frames(self.path)):
+                yield None if skip(k) else frame, share
             return
         files = self.files()
         for k, file in enumerate(files):
-            yield read_picture(file), (k + 1) / len(files)
+            yield None if skip(k) else read_picture(file), (k + 1) / len(files)
 
 
 def parse_source(text: str) -> Source:
@@ -211,27 +208,19 @@ def labelled_faces(
         InputError: no pictures, no faces, or the teacher gives another number of points.
         MachineError: dlib or PyAV is not installed, or the cache cannot be written.
     """
-    content = _sha256(source.files())
-    key = {
-        "version": VERSION,
-        "content": content,
-        "teacher": {k: v for k, v in teacher.provenance.items() if k != "licence"},
-        "points": points,
-        "size": size,
-    }
+    key = _key(source, teacher, points, size)
 
     def write(writer: FacesWriter) -> None:
         read = without_face = 0
-        for number, (picture, share) in enumerate(source.pictures()):
-            read = number + 1
-            labelled = list(_label_all(picture, teacher, points, size))
-            without_face += not labelled
-            for image, own_points, own_box in labelled:
-                writer.add(image[None], own_points[None], own_box[None], np.array([number]))
-            progress(f"finding faces in {source.name}", share)
-        writer.meta = {"pictures": read, "without_face": without_face, "sha256": content}
+        for piece in _pieces(source, teacher, points, size, cache, key, progress):
+            if len(piece):
+                writer.add(piece.images, piece.points, piece.boxes, piece.pictures)
+            read += piece.meta["pictures"]
+            without_face += piece.meta["without_face"]
+        writer.meta = {"pictures": read, "without_face": without_face, "sha256": key["content"]}
 
     faces = stored_faces(cache, source.kind, key, write)
+    shutil.rmtree(_pieces_folder(cache, source, key), ignore_errors=True)
     if not len(faces):
         raise InputError(
             f"no face in {source.path}",
@@ -239,6 +228,79 @@ def labelled_faces(
             "give pictures with upright, roughly frontal faces of at least 40 px",
         )
     return faces
+
+
+def label_share(
+    source: Source,
+    teacher: BlackBox,
+    points: int,
+    size: int,
+    cache: Path,
+    progress: Callable[[str, float], None],
+    share: tuple[int, int],
+) -> None:
+    """Labels one of several processes' pictures into the cache; ``labelled_faces`` then finds its work done.
+
+    Args:
+        share: (which, of how many); the rest as there.
+    """
+    key = _key(source, teacher, points, size)
+    if not store_folder(cache, source.kind, key).exists():
+        for _ in _pieces(source, teacher, points, size, cache, key, progress, share):
+            pass
+
+
+def _key(source: Source, teacher: BlackBox, points: int, size: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "content": _sha256(source.files()),
+        "teacher": {k: v for k, v in teacher.provenance.items() if k != "licence"},
+        "points": points,
+        "size": size,
+    }
+
+
+def _pieces_folder(cache: Path, source: Source, key: Mapping[str, Any]) -> Path:
+    whole = store_folder(cache, source.kind, key)
+    return whole.with_name(f".{whole.name}.pieces")
+
+
+def _pieces(
+    source: Source,
+    teacher: BlackBox,
+    points: int,
+    size: int,
+    cache: Path,
+    key: Mapping[str, Any],
+    progress: Callable[[str, float], None],
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Faces]:
+    """The source's faces, ``PIECE`` pictures at a time, each piece labelled once and kept: every ``share[1]``-th."""
+    folder = _pieces_folder(cache, source, key)
+
+    def key_of(piece: int) -> dict[str, Any]:
+        return {**key, "piece": piece}
+
+    def skip(number: int) -> bool:
+        piece = number // PIECE
+        return piece % share[1] != share[0] or store_folder(folder, "piece", key_of(piece)).exists()
+
+    def write(pictures: Iterator[tuple[int, tuple[Picture | None, float]]], writer: FacesWriter) -> None:
+        read = without_face = 0
+        for number, (picture, done) in pictures:
+            assert picture is not None, "skipped, and yet to be labelled"
+            read += 1
+            labelled = list(_label_all(picture, teacher, points, size))
+            without_face += not labelled
+            for image, own_points, own_box in labelled:
+                writer.add(image[None], own_points[None], own_box[None], np.array([number]))
+            progress(f"finding faces in {source.name}", done)
+        writer.meta = {"pictures": read, "without_face": without_face}
+
+    numbered = enumerate(source.pictures(skip))
+    for piece, pictures in itertools.groupby(numbered, key=lambda item: item[0] // PIECE):
+        if piece % share[1] == share[0]:
+            yield stored_faces(folder, "piece", key_of(piece), partial(write, pictures))
 
 
 def _label_all(

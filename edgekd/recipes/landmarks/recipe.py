@@ -30,8 +30,13 @@ class Recipe:
         self.config = config
 
     def datasets(self, cache: Path, progress: Callable[[str, float], None]) -> Datasets:
-        folder = Path(self.config.data.cache) if self.config.data.cache else cache / "landmarks"
-        return landmark_data.datasets(self.config, folder, progress)
+        return landmark_data.datasets(self.config, self._cache(cache), progress)
+
+    def make_share(self, cache: Path, part: int, parts: int, progress: Callable[[str, float], None]) -> None:
+        landmark_data.label_share(self.config, self._cache(cache), progress, (part, parts))
+
+    def _cache(self, beside_the_run: Path) -> Path:
+        return Path(self.config.data.cache) if self.config.data.cache else beside_the_run / "landmarks"
 
     def io_spec(self) -> IoSpec:
         size, points = self.config.student.input_size, self.config.data.points

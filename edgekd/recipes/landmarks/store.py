@@ -2,7 +2,7 @@
 
 A store is a folder ``KIND-HASH`` below the cache: ``images.u8`` (raw bytes, mapped when read, so that a large
 set needs no memory of its own), ``points.npy``, ``boxes.npy``, ``pictures.npy`` and ``meta.json``. It is
-written under a temporary name and renamed.
+written under a temporary name, by one process while others wait for it, and renamed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import EdgekdError, InputError, MachineError
-from edgekd.storage import read_array, read_json
+from edgekd.storage import locked, read_array, read_json
 
 
 @dataclass(frozen=True)
@@ -105,34 +105,41 @@ def stored_faces(cache: Path, kind: str, key: Mapping[str, Any], write: Callable
         MachineError: the cache cannot be written (disk full, no permission).
         InputError: the store was changed.
     """
-    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache / f"{kind}-{digest}"
+    folder = store_folder(cache, kind, key)
     if not folder.exists():
         _write_whole(folder, write)
     return _open(folder)
 
 
+def store_folder(cache: Path, kind: str, key: Mapping[str, Any]) -> Path:
+    """Where the store of ``kind`` for ``key`` is, or would be."""
+    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:16]
+    return cache / f"{kind}-{digest}"
+
+
 def _write_whole(folder: Path, write: Callable[[FacesWriter], None]) -> None:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = folder.with_name(f".{folder.name}.partial")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        with open(temporary / "images.u8", "wb") as file:
-            writer = FacesWriter(file)
-            write(writer)
-        writer.close(temporary)
-        if not folder.exists():  # another process may have been faster; its store is the same
-            os.rename(temporary, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            if folder.exists():  # written by the process that this one waited for
+                return
+            shutil.rmtree(temporary, ignore_errors=True)  # a killed process's
+            try:
+                temporary.mkdir()
+                with open(temporary / "images.u8", "wb") as file:
+                    writer = FacesWriter(file)
+                    write(writer)
+                writer.close(temporary)
+                os.rename(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        if folder.exists():
-            return
         raise MachineError(
             f"the face cache {folder} cannot be written",
             error.strerror or str(error),
             "free space there, or name another folder: --set data.cache=FOLDER",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _open(folder: Path) -> Faces:

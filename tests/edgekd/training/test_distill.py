@@ -25,7 +25,7 @@ from edgekd.recipes.landmarks.recipe import Recipe
 from edgekd.registry import recipe_part
 from edgekd.run import Run, open_run, read_record, write_record
 from edgekd.storage import read_json, write_json
-from edgekd.training import distill as distilling
+from edgekd.training import finish as finishing
 from edgekd.training.distill import distill
 
 TAUGHT = (
@@ -272,8 +272,8 @@ def test_the_record_holds_the_datas_fingerprint_and_the_students_size(taught):
 
 
 def test_held_out_and_calibration_samples_are_capped_and_spread(line, tmp_path, monkeypatch):
-    monkeypatch.setattr(distilling, "CAP_HELDOUT", 5)
-    monkeypatch.setattr(distilling, "CAP_CALIBRATION", 7)
+    monkeypatch.setattr(finishing, "CAP_HELDOUT", 5)
+    monkeypatch.setattr(finishing, "CAP_CALIBRATION", 7)
     run = distill(line, tmp_path / "run", settings=["teacher=none", "train.epochs=1", "train.precision=fp32"])
     points = recipe_part(line, "recipe").Points
     train, test = points(64, 0), points(24, 2)
@@ -347,16 +347,16 @@ def test_a_student_that_loses_more_of_its_best_teacher_than_its_gate_allows_ends
         return record.model_copy(update={"role": role, "test": {"nme": nme}})
 
     stages = [stage("teacher", 5.0), stage("teacher", 4.0), stage("student", 4.4)]
-    distilling._gate(stages, judge, 0.11)
-    distilling._gate(stages, judge, None)
+    finishing.gate(stages, judge, 0.11)
+    finishing.gate(stages, judge, None)
     with pytest.raises(GateError, match="teacher → student") as caught:
-        distilling._gate(stages, judge, 0.09)
+        finishing.gate(stages, judge, 0.09)
     assert "4 to 4.4 (+10.0%" in caught.value.why
 
 
 def test_the_gate_of_the_first_arrow_is_asked_before_the_run_is_complete(tiny_config, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(distilling, "_gate", lambda records, judge, limit: asked.append(limit))
+    monkeypatch.setattr(finishing, "gate", lambda records, judge, limit: asked.append(limit))
     out = tmp_path / "run"
     distill("landmarks", out, config_file=tiny_config, settings=["gate.teacher_to_student=0.5"])
     assert asked == [0.5]

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from edgekd.errors import InputError
 from edgekd.recipes.landmarks.config import AugmentConfig
 from edgekd.recipes.landmarks.data import FaceSet
 from edgekd.training.loader import EpochSampler, training_loader
+from edgekd.training.ranks import Ranks
 
 
 class Keys:
@@ -89,5 +91,22 @@ def test_loading_leaves_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_sampler_has_the_length_of_its_set():
-    assert len(EpochSampler(13, 0)) == len(list(EpochSampler(13, 0))) == 13
+@pytest.mark.parametrize(("size", "batch", "count"), [(13, 4, 1), (13, 4, 2), (24, 6, 3)])
+def test_the_ranks_batches_together_are_the_one_process_batches(size, batch, count):
+    alone = [b["key"].tolist() for b in epoch_of(training_loader(Keys(size), batch, 5, 0), 2)]
+    loaders = [training_loader(Keys(size), batch, 5, 0, Ranks(rank, count)) for rank in range(count)]
+    shares = [[b["key"].tolist() for b in epoch_of(loader, 2)] for loader in loaders]
+    together = [[key for piece in pieces for key in piece] for pieces in zip(*shares, strict=True)]
+    assert together == alone
+    assert {len(piece) for share in shares for piece in share} == {batch // count}
+    assert [len(loader) for loader in loaders] == [len(alone)] * count
+
+
+@pytest.mark.parametrize(("size", "batch", "said"), [(20, 5, "batch_size=4"), (3, 8, "only 3 training samples")])
+def test_a_batch_that_the_ranks_cannot_share_equally_is_refused(size, batch, said):
+    with pytest.raises(InputError, match=rf"cannot be shared by 2 processes(.|\n)*{said}"):
+        training_loader(Keys(size), batch, 0, 0, Ranks(0, 2))
+
+
+def test_the_sampler_has_the_length_of_its_whole_batches():
+    assert len(EpochSampler(13, 4, 0)) == len(list(EpochSampler(13, 4, 0))) == 12

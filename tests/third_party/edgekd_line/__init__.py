@@ -1,1 +1,1 @@
-"""A recipe from somebody else's package: four numbers in, one out. As small as a recipe can be."""
+"""A recipe from somebody else's package: four numbers in, one out, by stages of its own."""

@@ -1,11 +1,10 @@
-import hashlib
-
 import numpy as np
 import torch
 from torch import nn
 
 from edgekd.contracts import IoSpec, TensorSpec
-from edgekd.recipes.contract import Datasets, Sample, Stage
+from edgekd.recipes.contract import Datasets, Stage
+from edgekd.recipes.simple.data import ArraySet
 
 SLOPE = np.array([1.0, -2.0, 0.5, 3.0], np.float32)
 
@@ -19,7 +18,11 @@ class Line(nn.Module):
         return self.layers(x) * gain
 
 
-class Points:
+def noisy(inputs, generator):
+    return {**inputs, "x": inputs["x"] + generator.normal(0, 0.1, 4)}
+
+
+class Points(ArraySet):
     """Numbers whose noise is a function of (seed, epoch, index)."""
 
     def __init__(self, count, seed):
@@ -27,22 +30,7 @@ class Points:
         self.seed, self.x = seed, rng.normal(size=(count, 4)).astype(np.float32)
         self.gain = rng.uniform(0.5, 1.5, (count, 1)).astype(np.float32)
         self.y = (self.x @ SLOPE)[:, None] * self.gain
-
-    def __len__(self):
-        return len(self.x)
-
-    def batch(self, keys):
-        picked = [index for _, index in keys]
-        noise = np.stack([np.random.default_rng([self.seed, *key]).normal(0, 0.1, 4) for key in keys])
-        arrays = {"x": self.x[picked] + noise.astype(np.float32), "gain": self.gain[picked], "y": self.y[picked]}
-        return {name: torch.from_numpy(value) for name, value in arrays.items()}
-
-    def sample(self, index):
-        return Sample({"x": self.x[index], "gain": self.gain[index]}, {"y": self.y[index]})
-
-    @property
-    def fingerprint(self):
-        return hashlib.sha256(self.x.tobytes() + self.y.tobytes()).hexdigest()
+        super().__init__({"x": self.x, "gain": self.gain}, {"y": self.y}, noisy, seed)
 
 
 class Recipe:

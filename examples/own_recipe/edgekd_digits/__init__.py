@@ -1,0 +1,1 @@
+"""Handwritten digits: a recipe for edgekd, of one's own."""
