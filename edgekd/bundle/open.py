@@ -98,7 +98,8 @@ def open(path: str | Path, threads: int | None = None) -> Bundle:
     folder = Path(path)
     manifest = read_manifest(folder)
     fix = "copy the bundle again from where it was made, or export the run again"
-    for name in ("vectors.npz", *(n for graph in manifest.graphs.values() for n in (graph.entry, graph.typed_onnx))):
+    named = [n for graph in manifest.graphs.values() for n in (graph.entry, graph.typed_onnx) if n is not None]
+    for name in ("vectors.npz", *named):
         if name not in manifest.files:
             raise InputError(f"{folder / 'manifest.json'} is damaged", f"its files do not list {name}", fix)
     for name, facts in manifest.files.items():

@@ -76,8 +76,9 @@ def _after(gate: GateRecord, manifest: Manifest, measurement: Measurement | None
             "export",
             gate.relative_loss,
         )
-    typed = manifest.files.get(manifest.graphs["main"].typed_onnx, {}).get("bytes")
-    return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed ONNX",), "build", gate.relative_loss)
+    graph = manifest.graphs["main"]
+    typed = manifest.files.get(graph.typed_onnx or graph.entry, {}).get("bytes")
+    return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed graph",), "build", gate.relative_loss)
 
 
 def _device_cost(measurement: Measurement | None, size_bytes: int) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import isqrt, prod
 from typing import Any
@@ -16,8 +16,11 @@ from edgekd_targets.openvino.signal_stack import signal_stack_kept
 
 FIX = 'pip install "edgekd[openvino]"'
 # The default hint on many CPUs is bf16, and f16 slows an int8 graph down: never leave it open.
-HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
+HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.MIXED: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
 TYPES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
+MULTIPLIES = (
+    "Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution", "RNNSeq", "RNNCell",
+)  # fmt: skip
 DOES_NOT_COMPUTE = ("Const", "Input", "Output")
 
 
@@ -30,7 +33,8 @@ def probe() -> Probe:
 
 
 class OpenVinoSession:
-    def __init__(self, graph: Graph, **properties: Any) -> None:
+    def __init__(self, graph: Graph, shapes: Mapping[str, list[int]] | None = None, **properties: Any) -> None:
+        """``shapes``: sizes for inputs that may have any; ``properties``: OpenVINO's own, beside the hints."""
         core = _core()
         options = dict(graph.options)
         device = str(options.pop("device", "CPU"))
@@ -40,7 +44,7 @@ class OpenVinoSession:
             raise InputError(
                 f"openvino knows no runtime option {sorted(options)[0]!r}", fix="there are: device, threads"
             )
-        self.io, self.device = graph.io, device
+        self.io, self.device, self.name = graph.io, device, f"OpenVINO on {device}"
         self.precision = _hint(core, device, graph.precision)
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.precision,
@@ -51,18 +55,38 @@ class OpenVinoSession:
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         try:
             with signal_stack_kept():
-                self.compiled = core.compile_model(graph.path, device, config)
+                model: Any = graph.path
+                if shapes:
+                    model = core.read_model(graph.path)
+                    model.reshape(dict(shapes))
+                self.compiled = core.compile_model(model, device, config)
         except RuntimeError as error:
             raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
         self._request = self.compiled.create_infer_request()
         self._names = [t.name for t in graph.io.outputs]
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        results = self._request.infer(check_feeds(self.io, feeds), share_inputs=True)
+        ready = check_feeds(self.io, feeds)
+        try:
+            results = self._request.infer(ready, share_inputs=True)
+        except RuntimeError as error:
+            raise MachineError("OpenVINO cannot run the graph on these inputs", reason(error)) from None
         return {name: np.array(results[name]) for name in self._names}
 
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
+
+    def placed(self, macs: Mapping[str, int | None] | None = None) -> Placement:
+        """What was compiled; ``macs`` by node, for a graph whose own shapes do not say."""
+        nodes = []
+        for op, layer in _computing(self.compiled):
+            facts, name = op.get_rt_info(), op.get_friendly_name()
+            kernel = str(facts["primitiveType"].astype(str))
+            precision = _precision(kernel, str(facts["runtimePrecision"].astype(str)))
+            cost = macs.get(name) if macs is not None and layer in MULTIPLIES else _macs(op, layer)
+            owner = str(facts["originalLayersNames"].astype(str)).partition(",")[0]
+            nodes.append(NodePlacement(name, layer, precision, self.device, kernel, cost, owner))
+        return Placement(tuple(nodes), "OpenVINO runtime model")
 
 
 def load(graph: Graph) -> OpenVinoSession:
@@ -71,17 +95,28 @@ def load(graph: Graph) -> OpenVinoSession:
 
 def placement(graph: Graph) -> Placement:
     """From the runtime model, which names the kernel and the type of every node that will execute."""
-    session = OpenVinoSession(graph)
-    nodes = []
-    for op in session.compiled.get_runtime_model().get_ordered_ops():
-        facts = op.get_rt_info()
-        layer = str(facts["layerType"].astype(str))
-        if layer in DOES_NOT_COMPUTE:
-            continue
-        kernel = str(facts["primitiveType"].astype(str))
-        precision = _precision(kernel, str(facts["runtimePrecision"].astype(str)))
-        nodes.append(NodePlacement(op.get_friendly_name(), layer, precision, session.device, kernel, _macs(op, layer)))
-    return Placement(tuple(nodes), "OpenVINO runtime model")
+    return OpenVinoSession(graph).placed(_example_macs(graph))
+
+
+def _computing(compiled: Any) -> Iterator[tuple[Any, str]]:
+    """The nodes that will execute, each with its layer type."""
+    for op in compiled.get_runtime_model().get_ordered_ops():
+        layer = str(op.get_rt_info()["layerType"].astype(str))
+        if layer not in DOES_NOT_COMPUTE:
+            yield op, layer
+
+
+def _example_macs(graph: Graph) -> dict[str, int | None] | None:
+    """By node, at the io spec's example shapes, of a graph that takes any; None for one of fixed shapes.
+
+    The runtime model of such a graph knows no sizes, so it is compiled a second time with some. Nodes have the same
+    names there, but for what only one of the two fuses; that is not attributed.
+    """
+    examples = {t.name: list(t.example) for t in graph.io.inputs if t.example is not None}
+    if not examples:
+        return None
+    sized = OpenVinoSession(graph, shapes=examples)
+    return {op.get_friendly_name(): _macs(op, layer) for op, layer in _computing(sized.compiled)}
 
 
 def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
@@ -139,8 +174,10 @@ def _macs(op: Any, layer: str) -> int | None:
 
     What was fused behind a convolution adds inputs behind its weight (a residual's other branch, say).
     """
-    if layer not in ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution"):
+    if layer not in MULTIPLIES:
         return 0
+    if layer in ("RNNSeq", "RNNCell"):
+        return None  # its weights are inside the kernel: their shapes cannot be read back
     first, *others = [_shape(i) for i in op.inputs()]
     out = _shape(op.outputs()[0])
     if layer == "Convolution" and any(len(shape) > len(out) for shape in others[1:]):

@@ -61,7 +61,7 @@ def test_one_weight_changed_while_exporting_is_caught_at_the_canonical_onnx(
     sharp_run, canonical, one_weight_changed, monkeypatch, tmp_path
 ):
     def wrong(student, io, path):
-        one_weight_changed(canonical.source.onnx, path)
+        one_weight_changed(canonical.source.model, path)
 
     monkeypatch.setattr(module, "export_onnx", wrong)
     with pytest.raises(GateError, match="the arrow student → canonical ONNX failed") as caught:
@@ -118,7 +118,7 @@ def test_an_ir_of_other_weights_is_caught_between_graph_and_built(
     import openvino
 
     def other(built):
-        one_weight_changed(canonical.source.onnx, tmp_path / "other.onnx")
+        one_weight_changed(canonical.source.model, tmp_path / "other.onnx")
         openvino.save_model(openvino.Core().read_model(tmp_path / "other.onnx"), built.entry, compress_to_fp16=False)
         return built
 
@@ -134,7 +134,7 @@ def test_an_onnx_of_other_weights_is_caught_between_graph_and_built(
 ):
     def other(built):
         entry = built.entry.with_name("other.onnx")
-        one_weight_changed(canonical.source.onnx, entry)
+        one_weight_changed(canonical.source.model, entry)
         return replace(built, entry=entry)
 
     road.after = other
@@ -263,7 +263,7 @@ def test_nan_weights_of_a_run_never_reach_a_bundle(sharp_run, copy_of, sealed, t
 
 
 def test_the_canonical_graph_is_made_without_touching_the_run(sharp_run, canonical, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "export_onnx", lambda student, io, path: shutil.copy(canonical.source.onnx, path))
+    monkeypatch.setattr(module, "export_onnx", lambda student, io, path: shutil.copy(canonical.source.model, path))
     before = {p.name: p.stat().st_mtime_ns for p in sharp_run.iterdir()}
     made = make_canonical(open_run(sharp_run), tmp_path / "canonical.onnx")
     assert {p.name: p.stat().st_mtime_ns for p in sharp_run.iterdir()} == before
