@@ -324,7 +324,11 @@ def _candidate(trial: Trial, chosen: Trial) -> Candidate:
 def _all_failed(profile: Profile, trials: list[Trial]) -> EdgekdError:
     errors = [t.error for t in trials if t.error]
     kind = max(errors, key=lambda e: e.code)
-    whys = "; ".join(f"{t.label}: {t.error.what} ({t.error.why})" for t in trials if t.error)
+    labels: dict[str, list[str]] = {}  # what stops one candidate often stops them all
+    for trial in trials:
+        if trial.error:
+            labels.setdefault(f"{trial.error.what} ({trial.error.why})", []).append(trial.label)
+    whys = "; ".join(f"{', '.join(who)}: {why}" for why, who in labels.items())
     return type(kind)(f"{profile.target}: no precision passed", whys, kind.fix)
 
 

@@ -197,9 +197,9 @@ def _from_other(request: FileRequest, path: Path, asked: Sequence[str]) -> FileC
         raise InputError(f"--shape cannot be used with .{request.format}", "its shapes are fixed")
     if not request.path.is_file():
         raise InputError(f"there is no model {request.path}", fix="edgekd export model.tflite --target openvino")
-    shutil.copyfile(request.path, path)
     make = builder(able[0])
-    io, weights = make.describe(path)  # type: ignore[attr-defined]
+    io, weights = make.describe(request.path)  # type: ignore[attr-defined]
+    shutil.copyfile(request.path, path)
     samples, calibration, heldout, io = _feeds(request, io)
     reference = make.reference(Built(path, None), io)
     said = _witness(reference, heldout)

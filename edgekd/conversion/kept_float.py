@@ -39,11 +39,16 @@ def kept_float(placement: Placement, built: Built, way: Mapping[str, Any]) -> tu
     kept = [n for n in placement.nodes if (n.macs is None or n.macs > 0) and n.precision not in COMPUTED_IN]
     found = []
     for node in sorted(kept, key=lambda n: -(n.macs or 0)):
-        typed = graph.get(node.owner) or graph.get(node.name)
+        typed = next((graph[name] for name in _names(node) if name in graph), None)
         share = None if node.macs is None or not total else node.macs / total
         name, op = (typed.name, typed.op) if typed else (node.name, node.op)
         found.append(KeptFloat(node=name, op=op, precision=node.precision, share=share, why=_why(node, typed, graph, way)))
     return tuple(found)
+
+
+def _names(node: NodePlacement) -> tuple[str, ...]:
+    """Under which the typed graph may know it. OpenVINO takes a convolution with a bias apart."""
+    return (node.owner, node.owner.removesuffix("/WithoutBiases"), node.name)
 
 
 def _why(node: NodePlacement, typed: _Node | None, graph: Mapping[str, _Node], way: Mapping[str, Any]) -> str:

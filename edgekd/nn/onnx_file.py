@@ -26,7 +26,7 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The model, checked, with its external data in it.
+    """The model, checked, with its external data in it and a name for every axis of any size.
 
     Raises:
         InputError: missing, no ONNX, truncated, external data that is missing or leaves the folder, an op that no
@@ -53,11 +53,12 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise InputError(f"{path} is no valid ONNX", _said(error)) from None
+    _name_axes(model)
     return model
 
 
 def io_of(model: onnx.ModelProto, path: Path) -> IoSpec:
-    """Inputs that must be fed and all outputs; an axis without a size or a name is called ``NAME_AXIS``.
+    """Inputs that must be fed and all outputs.
 
     Raises:
         InputError: a tensor of a type that numpy arrays of numbers cannot be, or an input without a rank.
@@ -178,6 +179,14 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}_{index}" if f"{node.op_type}_{index}" not in taken else f"node_{index}_"
         taken.add(node.name)
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """An input's axis of any size without a name of its own (some exporters write ?) becomes ``NAME_AXIS``."""
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_value <= 0 and dim.dim_param in ("", "?"):
+                dim.dim_param = f"{value.name}_{axis}"
 
 
 def _check_ops(model: onnx.ModelProto, path: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edgekd.bundle.manifest import read_manifest
-from edgekd.conversion import export as module
+from edgekd.conversion import from_run as module
 from edgekd.conversion.calibration import RunCalibration
-from edgekd.conversion.export import export, make_canonical
+from edgekd.conversion.export import export
+from edgekd.conversion.from_run import make_canonical
 from edgekd.errors import Exit, GateError, InputError, MachineError
 from edgekd.run import open_run
 from edgekd.storage import read_arrays, write_arrays
@@ -174,7 +175,7 @@ def test_two_arrows_that_each_lose_a_little_may_not_lose_too_much_together(road,
     real = type(canonical).judge
 
     def judge(self, arrow, before, after, precision, where):
-        judged.append((arrow, before is self.student, before is self.onnx))
+        judged.append((arrow, before is self.first, before is self.reference))
         return real(self, arrow, before, after, precision, where)
 
     monkeypatch.setattr(type(canonical), "judge", judge)
