@@ -123,7 +123,9 @@ def row(path: Path, target: str, settings: dict[str, Any], folder: Path, quick: 
         "samples": gate.samples,
         "distance": {name: d.model_dump(mode="json") for name, d in gate.distance.items()},
         "candidates": [candidate(c) for c in manifest.candidates],
-        "provenance": {k: v for k, v in manifest.provenance.items() if k in ("judged_on", "reference", "notes", "shapes")},
+        "provenance": {
+            k: v for k, v in manifest.provenance.items() if k in ("judged_on", "reference", "notes", "shapes")
+        },
     }
     if str(manifest.precision) != "fp32":
         (fp32,) = edgekd.export(path, [target], "fp32", folder / "fp32", **settings)
@@ -186,7 +188,9 @@ def rendered_pictures(model: Path, folder: Path, samples: int) -> dict[str, Any]
 
     rng = np.random.default_rng(0)
     data = package_folder("skimage") / "data"
-    sources = [Image.open(data / f).convert("RGB") for f in ("page.png", "coffee.png", "rocket.jpg", "chelsea.png", "text.png")]
+    sources = [
+        Image.open(data / f).convert("RGB") for f in ("page.png", "coffee.png", "rocket.jpg", "chelsea.png", "text.png")
+    ]
     pictures = folder / "pictures"
     pictures.mkdir()
     for index in range(samples):
@@ -200,7 +204,9 @@ def rendered_pictures(model: Path, folder: Path, samples: int) -> dict[str, Any]
             draw.text(at, str(rng.choice(WORDS)), fill=tuple(rng.integers(0, 256, 3).tolist()), font=font(rng))
         picture.save(pictures / f"{index:03d}.png")
     toml = folder / "detector.toml"
-    toml.write_text('size = [480, 480]\ncolor = "BGR"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n', encoding="utf-8")
+    toml.write_text(
+        'size = [480, 480]\ncolor = "BGR"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n', encoding="utf-8"
+    )
     return {"calibration": pictures, "preprocess": toml}
 
 
@@ -216,7 +222,9 @@ def text_lines(width: int, turned: bool) -> Callable[[Path, Path, int], dict[str
             shade = int(rng.integers(150, 256))
             picture = Image.new("RGB", (width, 48), (shade, shade, int(rng.integers(150, 256))))
             draw = ImageDraw.Draw(picture)
-            draw.text((6, 8), f"{rng.choice(WORDS)} {index}", fill=tuple(rng.integers(0, 110, 3).tolist()), font=font(rng))
+            draw.text(
+                (6, 8), f"{rng.choice(WORDS)} {index}", fill=tuple(rng.integers(0, 110, 3).tolist()), font=font(rng)
+            )
             if turned and index % 2:
                 picture = picture.rotate(180)
             pixels = np.asarray(picture)[:, :, ::-1].astype(np.float32)
@@ -292,7 +300,9 @@ def font(rng: np.random.Generator) -> Any:
     from PIL import ImageFont
 
     names = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
-    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / str(rng.choice(names))), int(rng.integers(18, 30)))
+    return ImageFont.truetype(
+        str(Path(get_data_path()) / "fonts" / "ttf" / str(rng.choice(names))), int(rng.integers(18, 30))
+    )
 
 
 def package_folder(name: str) -> Path:
@@ -383,7 +393,11 @@ def _details(row: dict[str, Any]) -> list[str]:
         named = f"- {row['model']}, {row['target']}, {c['label']}"
         if c["outcome"] != "shipped":
             low, high = c["ratio_interval"] or (None, None)
-            ratio = "" if c["ratio"] is None else f" ({c['ratio']:.2f} times the shipped one's time [{low:.2f}, {high:.2f}])"
+            ratio = (
+                ""
+                if c["ratio"] is None
+                else f" ({c['ratio']:.2f} times the shipped one's time [{low:.2f}, {high:.2f}])"
+            )
             lines.append(f"{named}: {c['outcome']}{ratio}: {c['why']}")
         reasons: dict[str, list[str]] = {}
         for kept in c["kept_float"]:

@@ -91,7 +91,9 @@ shutil.copy(made.model_path, out / "model.onnx")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for the peers' venvs; runs/lm224 if made")
+    parser.add_argument(
+        "--work", type=Path, default=HERE / "work", help="folder for the peers' venvs; runs/lm224 if made"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--quick", action="store_true", help="few samples, short races: to see that it works")
     parser.add_argument("--only", default="", help="models whose name holds this")
@@ -484,7 +486,10 @@ def section(results: dict[str, Any]) -> str:
         own = [row for row in results["rows"] if row["model"] == model]
         lines += [_line(row) for row in sorted(own, key=lambda row: row["name"].partition(":")[0])]
         lines.append("")
-    lines += ["Never slower at the same accuracy, against every peer on the same runtime whose SQNR passes the gate:", ""]
+    lines += [
+        "Never slower at the same accuracy, against every peer on the same runtime whose SQNR passes the gate:",
+        "",
+    ]
     lines += ["| model | peer | peer's time over edgekd's | |", "|---|---|---|---|"]
     lines += [_judged(row) for row in results["rows"] if _counts(row)]
     versions = ", ".join(f"{name} {value}" for name, value in c["versions"].items())

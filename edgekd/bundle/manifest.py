@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from edgekd.contracts import IoSpec, Precision, StrictModel
 from edgekd.errors import InputError
@@ -33,8 +33,9 @@ class Distance(StrictModel):
 class GateRecord(StrictModel):
     """One arrow, judged on held-out samples.
 
-    A model that has no metrics is judged by ``distance`` alone; ``metric`` is then empty. ``before`` and ``after`` are the primary metric on either side of the arrow, ``interval`` the 95 %
+    ``before`` and ``after`` are the primary metric on either side of the arrow, ``interval`` the 95 %
     bootstrap interval of its relative loss, ``where`` names the runtime or the reference that was asked.
+    A model that has no metrics is judged by ``distance`` alone; ``metric`` is then empty.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
@@ -97,7 +98,7 @@ class Candidate(StrictModel):
     ratio: float | None = None  # its time over the shipped one's, from interleaved blocks
     ratio_interval: tuple[float, float] | None = None
     gates: tuple[GateRecord, ...] = ()
-    precision_by_macs: dict[str, float] = {}  # as built
+    precision_by_macs: dict[str, float] = Field(default_factory=dict)  # as built
     kept_float: tuple[KeptFloat, ...] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import tempfile
 from collections import Counter
@@ -23,12 +24,14 @@ from edgekd.conversion.trial import Canonical, Trial
 from edgekd.conversion.write import write_bundle
 from edgekd.errors import EdgekdError, Exit, GateError, InputError, nearest
 from edgekd.measuring.race import race, time_ratio
+from edgekd.nn.sensitivity import sensitive_nodes
 from edgekd.registry import builder, profile, runtime
 from edgekd.run import Run, open_run
 from edgekd.storage import refuse_existing
 
 Progress = Callable[[str, float], None]
 RACE_FEEDS = 16
+SENSITIVITY_FEEDS = 4
 WORTH = 1.03  # a lower precision must be more than 3 % faster to be shipped
 LEAST_MIXED = 0.05  # of the MACs in int8: a graph with fewer is one in floating point
 # From the most exact to the least: ties in the race go to the one that stands first.
@@ -151,9 +154,16 @@ def _export_one(
         out.mkdir()
         _try(trial, canonical, profile, asked, out)
         trials.append(trial)
+        way = _kept_way(trial, canonical, out) if asked is None else None
+        if way is not None:
+            again = Trial(precision, Built(work, None), [], way)
+            tell(f"building {again.label}", (index + 0.5) / (len(wanted) + 1))
+            (out / "again").mkdir()
+            _try(again, canonical, profile, asked, out / "again")
+            trials.append(again)
     passed = [t for t in trials if t.error is None]
     if not passed:
-        raise trials[0].error if len(trials) == 1 and trials[0].error else _all_failed(profile, trials)
+        raise _all_failed(profile, trials)
     tell("racing", len(wanted) / (len(wanted) + 1))
     chosen, raced = _choose(canonical, profile, passed)
     return write_bundle(
@@ -173,6 +183,18 @@ def _export_one(
 def _ways(profile: Profile, precision: Precision) -> Sequence[Mapping[str, Any]]:
     """To place int8; for every other precision there is one, which needs no settings."""
     return profile.quantization if quantized(precision) and profile.quantization else ({},)
+
+
+def _kept_way(trial: Trial, canonical: Canonical, out: Path) -> dict[str, Any] | None:
+    """The same way with the most sensitive nodes in floating point, where its quantized graph is not exact enough."""
+    typed, calibration, least = trial.built.typed_onnx, canonical.calibration, canonical.least_db
+    too_far = len(trial.gates) == 1 and not trial.gates[0].passed
+    if not quantized(trial.precision) or not too_far or typed is None or calibration is None or least is None:
+        return None
+    feeds = list(itertools.islice(calibration, SENSITIVITY_FEEDS))
+    kept = sensitive_nodes(canonical.source.model, typed, canonical.source.io, feeds, least, out)
+    name = f"{trial.way.get('name', trial.way['recipe'])}, sensitive nodes kept"
+    return {**trial.way, "name": name, "keep_float": [*trial.way.get("keep_float", ()), *kept]} if kept else None
 
 
 def _try(trial: Trial, canonical: Canonical, profile: Profile, asked: Precision | None, out: Path) -> None:
@@ -257,7 +279,9 @@ def _most_of(trial: Trial) -> str:
     if not trial.kept_float:
         return ""
     largest = max(trial.kept_float, key=lambda node: node.share or 0.0)
-    return f"; {len(trial.kept_float)} nodes stayed in floating point, {largest.node} ({largest.op}) first: {largest.why}"
+    return (
+        f"; {len(trial.kept_float)} nodes stayed in floating point, {largest.node} ({largest.op}) first: {largest.why}"
+    )
 
 
 def _choose(canonical: Canonical, profile: Profile, passed: list[Trial]) -> tuple[Trial, str]:
@@ -324,12 +348,14 @@ def _candidate(trial: Trial, chosen: Trial) -> Candidate:
 def _all_failed(profile: Profile, trials: list[Trial]) -> EdgekdError:
     errors = [t.error for t in trials if t.error]
     kind = max(errors, key=lambda e: e.code)
-    labels: dict[str, list[str]] = {}  # what stops one candidate often stops them all
+    same = len({error.what for error in errors}) == 1  # what stops one candidate often stops them all
+    reasons: dict[str, list[str]] = {}
     for trial in trials:
         if trial.error:
-            labels.setdefault(f"{trial.error.what} ({trial.error.why})", []).append(trial.label)
-    whys = "; ".join(f"{', '.join(who)}: {why}" for why, who in labels.items())
-    return type(kind)(f"{profile.target}: no precision passed", whys, kind.fix)
+            why = trial.error.why if same else f"{trial.error.what} ({trial.error.why})"
+            reasons.setdefault(why, []).append(trial.label)
+    whys = "; ".join(why if len(who) == len(trials) else f"{', '.join(who)}: {why}" for why, who in reasons.items())
+    return type(kind)(kind.what if same else f"{profile.target}: no precision passed", whys, kind.fix)
 
 
 def _asked(precision: str, profiles: Sequence[Profile]) -> Precision | None:

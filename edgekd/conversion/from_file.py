@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from edgekd.bundle.manifest import GateRecord
 from edgekd.contracts import Array, Built, IoSpec, Precision, Session, Source, TensorSpec
-from edgekd.conversion.gates import Witness, judge_numbers, require
+from edgekd.conversion.gates import SQNR_LIMIT, Witness, judge_numbers, require
 from edgekd.conversion.samples import (
     ArraySamples,
     Part,
@@ -23,7 +23,7 @@ from edgekd.conversion.samples import (
     with_examples,
 )
 from edgekd.conversion.trial import Canonical, Readme
-from edgekd.errors import InputError, MachineError
+from edgekd.errors import InputError
 from edgekd.nn.onnx_file import canonicalize, freeze, io_of, parse_shapes, read_onnx
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.registry import builder, target_entry, targets
@@ -155,7 +155,7 @@ def _from_onnx(request: FileRequest, path: Path, asked: Sequence[str]) -> FileCa
     samples, calibration, heldout, io = _feeds(request, io)
     notes = canonicalize(model, path)
     onnx.save(model, str(given))
-    before = _reference(given, io, heldout)
+    before = _witness(OnnxReference(given, io), heldout)
     written = onnx.load(path)
     named = io_of(written, request.path)
     found = before.outputs
@@ -179,6 +179,7 @@ def _from_onnx(request: FileRequest, path: Path, asked: Sequence[str]) -> FileCa
         first=before,
         reference=exported,
         gates=[gate],
+        least_db=SQNR_LIMIT,
         request=request,
         heldout=heldout,
         samples=samples.origin,
@@ -248,17 +249,6 @@ def _read_samples(calibration: Path, preprocess: Preprocess | None, io: IoSpec) 
     if preprocess is not None:
         raise InputError("--preprocess is for a folder of pictures", f"{calibration} is a file")
     return ArraySamples(calibration, io)
-
-
-def _reference(path: Path, io: IoSpec, heldout: Part) -> Witness:
-    try:
-        return _witness(OnnxReference(path, io), heldout)
-    except InputError:
-        raise
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise MachineError(
-            "ONNX Runtime, the reference of every gate, cannot run the model", str(error).strip().splitlines()[0]
-        ) from None
 
 
 def _witness(session: Session, heldout: Part) -> Witness:

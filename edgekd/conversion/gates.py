@@ -21,11 +21,9 @@ METRIC_LIMITS = {  # most of the fp32 metric that may be lost, as a share of its
     Precision.FP16: 0.001,
 }
 METRIC_LIMIT = 0.02  # int8, compressed weights, mixed
-# A model without metrics: the least SQNR of every output. bf16 rounds each value to 8 bits, 50 dB below it, and a
-# deep network adds some 10 dB of noise; 30 dB means that something else is wrong. At 20 dB the noise of int8 is a
-# tenth of the output, and the cosine at least 0.995; sound calibrations lie between 25 and 45 dB.
-SQNR_LIMITS = {Precision.BF16: 30.0, Precision.FP16: 30.0}
-SQNR_LIMIT = 20.0  # int8, compressed weights, mixed
+# A model without metrics, in any precision below fp32: the least SQNR of every output. At 20 dB the noise is a tenth
+# of the output, and the cosine at least 0.995; sound calibrations to int8 lie between 25 and 45 dB, bf16 near 50.
+SQNR_LIMIT = 20.0
 EQUAL_LIMIT = 0.98  # of an output that is counted (a class, a mask): the least share that stays as it was
 
 
@@ -99,10 +97,9 @@ def judge(
 def judge_numbers(arrow: str, before: Witness, after: Witness, *, precision: Precision, where: str) -> GateRecord:
     """Compares the two sides of an arrow of a model that has no metrics, output by output."""
     distances = {n: distance(after.outputs[n], before.outputs[n]) for n in before.outputs}
-    least = SQNR_LIMITS.get(precision, SQNR_LIMIT)
     exact = precision == Precision.FP32
-    found = [why for name, d in distances.items() if (why := _shortfall(name, d, exact, least))]
-    allowed = f"outputs within {NUMERIC_LIMIT:g}" if exact else f"SQNR of every output at least {least:g} dB"
+    found = [why for name, d in distances.items() if (why := _shortfall(name, d, exact))]
+    allowed = f"outputs within {NUMERIC_LIMIT:g}" if exact else f"SQNR of every output at least {SQNR_LIMIT:g} dB"
     return GateRecord(
         arrow=arrow,
         where=where,
@@ -114,7 +111,7 @@ def judge_numbers(arrow: str, before: Witness, after: Witness, *, precision: Pre
     )
 
 
-def _shortfall(name: str, found: Distance, exact: bool, least_db: float) -> str:
+def _shortfall(name: str, found: Distance, exact: bool) -> str:
     """Why an output is too far from its reference; empty where it is not."""
     if found.equal is not None:
         least = 1.0 if exact else EQUAL_LIMIT
@@ -124,9 +121,9 @@ def _shortfall(name: str, found: Distance, exact: bool, least_db: float) -> str:
         return "" if found.relative_max <= NUMERIC_LIMIT else differ
     if not np.isfinite(found.relative_max):
         return f"{name} is not finite"
-    if found.sqnr_db is None or found.sqnr_db >= least_db:
+    if found.sqnr_db is None or found.sqnr_db >= SQNR_LIMIT:
         return ""
-    return f"{name} has an SQNR of {found.sqnr_db:.1f} dB, at least {least_db:g} dB must be"
+    return f"{name} has an SQNR of {found.sqnr_db:.1f} dB, at least {SQNR_LIMIT:g} dB must be"
 
 
 def require(record: GateRecord) -> None:

@@ -42,7 +42,9 @@ def kept_float(placement: Placement, built: Built, way: Mapping[str, Any]) -> tu
         typed = next((graph[name] for name in _names(node) if name in graph), None)
         share = None if node.macs is None or not total else node.macs / total
         name, op = (typed.name, typed.op) if typed else (node.name, node.op)
-        found.append(KeptFloat(node=name, op=op, precision=node.precision, share=share, why=_why(node, typed, graph, way)))
+        found.append(
+            KeptFloat(node=name, op=op, precision=node.precision, share=share, why=_why(node, typed, graph, way))
+        )
     return tuple(found)
 
 

@@ -36,6 +36,7 @@ class Canonical(ABC):
         calibration: None where there is none; int8 is then refused.
         first: what the model says as it was handed over.
         reference: what the canonical graph says, unoptimized.
+        least_db: the SQNR that int8 must have where numbers judge; None where a metric does.
     """
 
     source: Source
@@ -44,6 +45,7 @@ class Canonical(ABC):
     first: Witness
     reference: Witness
     gates: list[GateRecord] = field(default_factory=list)
+    least_db: float | None = None
 
     @abstractmethod
     def judge(self, arrow: str, before: Witness, after: Witness, precision: Precision, where: str) -> GateRecord:

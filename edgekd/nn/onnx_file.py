@@ -99,17 +99,21 @@ def freeze(model: onnx.ModelProto, shapes: Shapes) -> None:
     """
     constants = {t.name for t in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in constants}
+    axes = _axes(inputs.values())
     sizes: dict[str, int] = {}
     for name, wanted in shapes.items():
         if name in inputs:
-            sizes |= _freeze_input(inputs[name], wanted)
-        elif name in _axes(inputs.values()) and len(wanted) == 1 and wanted[0]:
-            sizes[name] = wanted[0]
-        elif name in _axes(inputs.values()):
+            found = _freeze_input(inputs[name], wanted)
+        elif name in axes and len(wanted) == 1 and wanted[0]:
+            found = {name: wanted[0]}
+        elif name in axes:
             raise InputError(f"--shape {name}: an axis has one size", fix=_SHAPE_EXAMPLE)
         else:
-            known = [*inputs, *_axes(inputs.values())]
-            raise InputError(f"--shape {name}: the model has no input or axis of that name", fix=nearest(name, known))
+            fix = nearest(name, [*inputs, *axes])
+            raise InputError(f"--shape {name}: the model has no input or axis of that name", fix=fix)
+        for axis, size in found.items():
+            if sizes.setdefault(axis, size) != size:
+                raise InputError(f"--shape {name}: the axis {axis} is {sizes[axis]} and {size}", "it has one size")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in sizes:
@@ -284,10 +288,8 @@ def _freeze_input(value: Any, wanted: tuple[int | None, ...]) -> dict[str, int]:
             continue
         if dim.dim_value > 0 and dim.dim_value != size:
             raise InputError(f"--shape {value.name}: axis {axis} is {dim.dim_value}, not {size}", "it is fixed")
-        if sizes.get(dim.dim_param, size) != size:
+        if dim.dim_param and sizes.setdefault(dim.dim_param, size) != size:
             raise InputError(f"--shape {value.name}: axes of one name, {dim.dim_param}, have one size")
-        if dim.dim_param:
-            sizes[dim.dim_param] = size
         dim.dim_value = size
     return sizes
 

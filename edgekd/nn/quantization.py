@@ -18,7 +18,6 @@ from typing import Any
 from edgekd.contracts import Calibration
 from edgekd.errors import EdgekdError, InputError, MachineError, nearest
 
-
 # Errors of a quantizer that the graph is not to blame for.
 _NOT_THE_GRAPHS = (EdgekdError, ModuleNotFoundError, OSError, MemoryError)
 

@@ -88,9 +88,7 @@ def _bundle(bundle: Bundle) -> Html:
         ("bundle's sha256", element("code", bundle.sha256)),
         (
             "calibration",
-            f"{calibration.get('samples')} samples, sha256 {calibration.get('sha256')}"
-            if calibration
-            else "none",
+            f"{calibration.get('samples')} samples, sha256 {calibration.get('sha256')}" if calibration else "none",
         ),
         ("test vectors", _named(m.vectors)),
         ("runtime options", _named(m.runtime) or "the runtime's own"),

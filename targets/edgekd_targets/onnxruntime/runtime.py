@@ -153,7 +153,11 @@ def _identities(node: Any) -> list[str]:
 def _type(node: Any, initializers: dict[str, int]) -> str:
     import onnx
 
-    if node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or "Integer" in node.op_type or "DynamicQuantize" in node.op_type:
+    if (
+        node.op_type.startswith(("QLinear", "QGemm", "QAttention"))
+        or "Integer" in node.op_type
+        or "DynamicQuantize" in node.op_type
+    ):
         return "int8"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         return "convert"

@@ -94,9 +94,7 @@ def reference(built: Built, io: IoSpec) -> Session:
     """ONNX Runtime, unoptimized, on the typed ONNX; for an IR OpenVINO itself with its int8 kernels off."""
     if built.typed_onnx is not None:
         return OnnxReference(built.typed_onnx, io)
-    session = OpenVinoSession(
-        Graph(built.entry, io, Precision.FP32), LP_TRANSFORMS_MODE="NO", SNIPPETS_MODE="DISABLE"
-    )
+    session = OpenVinoSession(Graph(built.entry, io, Precision.FP32), LP_TRANSFORMS_MODE="NO", SNIPPETS_MODE="DISABLE")
     session.name = f"OpenVINO {version('openvino')} in f32, quantizers as they are written"
     return session
 

@@ -16,7 +16,13 @@ from edgekd_targets.openvino.signal_stack import signal_stack_kept
 
 FIX = 'pip install "edgekd[openvino]"'
 # The default hint on many CPUs is bf16, and f16 slows an int8 graph down: never leave it open.
-HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.MIXED: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
+HINTS = {
+    Precision.FP32: "f32",
+    Precision.INT8: "f32",
+    Precision.MIXED: "f32",
+    Precision.BF16: "bf16",
+    Precision.FP16: "f16",
+}
 TYPES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
 MULTIPLIES = (
     "Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution", "RNNSeq", "RNNCell",

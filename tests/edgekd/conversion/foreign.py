@@ -49,17 +49,23 @@ def pictures(path: Path, samples: int = 16, shape: Any = (1, 3, 16, 16)) -> Path
 
 
 def branches(path: Path) -> Path:
-    """A matrix product within an If, beside one outside; a truth value chooses."""
+    """A matrix product within an If, and a convolution of as many multiplications outside; a truth value chooses."""
+    result = [1, 3]
     then = helper.make_graph(
-        [helper.make_node("MatMul", ["h", "w1"], ["t"], name="inner")], "then", [], [value("t", [1, 4])]
+        [helper.make_node("MatMul", ["h", "w1"], ["t"], name="inner")], "then", [], [value("t", result)]
     )
-    other = helper.make_graph([helper.make_node("Neg", ["h"], ["e"])], "else", [], [value("e", [1, 4])])
+    other = helper.make_graph(
+        [helper.make_node("ReduceMean", ["h"], ["e"], axes=[1])], "else", [], [value("e", ["i", "j"])]
+    )
     nodes = [
-        helper.make_node("MatMul", ["x", "w0"], ["h"], name="outer"),
+        helper.make_node("Conv", ["x", "w0"], ["c"], name="outer"),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Flatten", ["r"], ["h"]),
         helper.make_node("If", ["flag"], ["y"], name="choose", then_branch=then, else_branch=other),
     ]
-    inputs = [value("x", [1, 4]), value("flag", [], BOOL)]
-    return save(path, nodes, inputs, [value("y", [1, 4])], [weight("w0", 4, 4), weight("w1", 4, 4, seed=1)], 16)
+    inputs = [value("x", [1, 3, 4, 4]), value("flag", [], BOOL)]
+    weights = [weight("w0", 4, 3, 1, 1), weight("w1", 64, 3, seed=1)]
+    return save(path, nodes, inputs, [value("y", ["i", "j"])], weights, 16)
 
 
 def recurrent(path: Path) -> Path:

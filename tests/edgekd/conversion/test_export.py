@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgekd.bundle.manifest import read_manifest
+from edgekd.conversion import export as road_module
 from edgekd.conversion import from_run as module
 from edgekd.conversion.calibration import RunCalibration
 from edgekd.conversion.export import export
@@ -179,7 +180,7 @@ def test_two_arrows_that_each_lose_a_little_may_not_lose_too_much_together(road,
         return real(self, arrow, before, after, precision, where)
 
     monkeypatch.setattr(type(canonical), "judge", judge)
-    monkeypatch.setattr(module, "write_bundle", lambda *a, folder, **k: folder)
+    monkeypatch.setattr(road_module, "write_bundle", lambda *a, folder, **k: folder)
     export(sharp_run, ["onnxruntime"], "fp32", "unused")
     assert judged == [
         ("canonical ONNX → onnxruntime fp32 graph", False, True),
