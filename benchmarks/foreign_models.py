@@ -352,7 +352,8 @@ def section(results: dict[str, Any]) -> str:
         "Models that nobody here wrote, by `edgekd export FILE --calibration ... --precision auto`; distances are "
         "between the file and the built graph, over the whole road, on samples that calibration never saw.",
         "",
-        "| model | target | shipped | by MACs | SQNR, least exact output | max\\|a-b\\| | cosine | times its own fp32 | MB (file) |",
+        "| model | target | shipped | by MACs | SQNR, least exact output | max\\|a-b\\| | cosine "
+        "| times its own fp32 | MB (file) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in results["rows"]]
@@ -382,8 +383,8 @@ def _line(row: dict[str, Any]) -> str:
         speed = f"{value:.2f} [{low:.2f}, {high:.2f}]"
     size = f"{row['size_bytes'] / 1e6:.2f} ({row['file_bytes'] / 1e6:.2f})"
     return (
-        f"| {row['model']} | {row['target']} | {row['precision']} | {macs} | {sqnr} | {float(worst['relative_max']):.2g} "
-        f"| {worst['cosine']:.5f} | {speed} | {size} |"
+        f"| {row['model']} | {row['target']} | {row['precision']} | {macs} | {sqnr} "
+        f"| {float(worst['relative_max']):.2g} | {worst['cosine']:.5f} | {speed} | {size} |"
     )
 
 

@@ -29,12 +29,17 @@ HERE = Path(__file__).parent
 THREADS = 2
 NEVER_SLOWER = 0.97  # a peer's time over ours, at least: 3 % is what a race cannot tell apart
 SAME_ACCURACY = 20.0  # dB: the gate that ours had to pass
+COMMON = (
+    "transformers==4.57.6", "huggingface-hub==0.36.2", "tokenizers==0.22.2", "regex", "requests", "urllib3",
+    "charset-normalizer", "certifi", "hf-xet",
+)  # fmt: skip
 PEERS = {
-    "optimum": ("optimum==2.3.0", "optimum-onnx==0.1.0", "transformers", "huggingface-hub", "tokenizers", "regex",
-                "httpx", "httpcore", "h11", "anyio", "certifi", "hf-xet", "requests", "urllib3", "charset-normalizer"),
-    "Olive": ("olive-ai==0.13.0", "transformers", "huggingface-hub", "tokenizers", "regex", "httpx", "httpcore", "h11",
-              "anyio", "certifi", "optuna", "alembic", "colorlog", "sqlalchemy", "greenlet", "Mako", "requests",
-              "urllib3", "charset-normalizer"),
+    "optimum": ("optimum==2.3.0", "optimum-onnx==0.1.0", *COMMON),
+    "Olive": (
+        "olive-ai==0.13.0", "optuna", "alembic", "colorlog", "sqlalchemy", "greenlet", "Mako", "pandas",
+        "opentelemetry-api", "opentelemetry-sdk", "opentelemetry-semantic-conventions", "importlib-metadata", "zipp",
+        *COMMON,
+    ),
 }  # fmt: skip
 PEER_CODE = {
     "optimum": """
@@ -51,11 +56,13 @@ class Reader:
     def get_next(self): return next(self.rows, None)
     def __iter__(self): return iter(rows)
 from onnxruntime.quantization import create_calibrator
-calibrator = create_calibrator(model, None, augmented_model_path=str(out / "augmented.onnx"), calibrate_method=CalibrationMethod.MinMax)
+augmented = str(out / "augmented.onnx")
+calibrator = create_calibrator(model, None, augmented, calibrate_method=CalibrationMethod.MinMax)
 calibrator.collect_data(Reader())
 ranges = calibrator.compute_data()
 quantizer = ORTQuantizer(onnx_model_path=model)
-quantizer.quantize(save_dir=out, calibration_tensors_range=ranges, quantization_config=AutoQuantizationConfig.avx512_vnni(is_static=True, per_channel=False))
+config = AutoQuantizationConfig.avx512_vnni(is_static=True, per_channel=False)
+quantizer.quantize(save_dir=out, calibration_tensors_range=ranges, quantization_config=config)
 made = next(p for p in out.glob("*.onnx") if p.name != "augmented.onnx")
 made.rename(out / "model.onnx")
 """,
@@ -80,10 +87,14 @@ def dataset(**kwargs):
 @Registry.register_dataloader("feeds_loader")
 def loader(dataset, **kwargs):
     return [dataset[i] for i in range(len(dataset))]
-config = DataConfig(name="feeds", type="DataContainer",
-    load_dataset_config=DataComponentConfig(type="feeds"), dataloader_config=DataComponentConfig(type="feeds_loader"),
-    pre_process_data_config=DataComponentConfig(type="skip_pre_process"), post_process_data_config=DataComponentConfig(type="skip_post_process"))
-made = create_pass_from_dict(OnnxStaticQuantization, {"data_config": config}, disable_search=True).run(ONNXModelHandler(str(model)), str(out / "olive"))
+part = DataComponentConfig
+config = DataConfig(
+    name="feeds", type="DataContainer", load_dataset_config=part(type="feeds"),
+    dataloader_config=part(type="feeds_loader"), pre_process_data_config=part(type="skip_pre_process"),
+    post_process_data_config=part(type="skip_post_process"),
+)
+olive = create_pass_from_dict(OnnxStaticQuantization, {"data_config": config}, disable_search=True)
+made = olive.run(ONNXModelHandler(str(model)), str(out / "olive"))
 shutil.copy(made.model_path, out / "model.onnx")
 """,
 }
@@ -235,6 +246,8 @@ class ByHand:
 class ByHandOpenVino:
     """A compiled OpenVINO model as it comes, but for the threads; ``hint`` for its precision, None for the default."""
 
+    names: tuple[str, ...] = ()  # of the outputs, as the file has them: a port may have more
+
     def __init__(self, model: Any, hint: str | None, size_bytes: int) -> None:
         import openvino
 
@@ -247,7 +260,7 @@ class ByHandOpenVino:
 
     def run(self, feeds: Any) -> dict[str, Any]:
         found = self.request.infer(dict(feeds), share_inputs=True)
-        return {port.any_name: np.array(found[port]) for port in self.compiled.outputs}
+        return {name: np.array(found[name]) for name in self.names}
 
     def reset(self) -> None:
         """No state is carried."""
@@ -406,6 +419,7 @@ def compare(name: str, subject: dict[str, Any], folder: Path, options: Any) -> l
     settings = subject["settings"]
     request = FileRequest(subject["path"], settings["calibration"], settings.get("preprocess"))
     canonical = make_foreign(request, folder / "canonical.onnx", ["onnxruntime"])
+    ByHandOpenVino.names = tuple(canonical.first.outputs)
     sessions: dict[str, Any] = {}
     rows: dict[str, dict[str, Any]] = {}
     for target in ("onnxruntime", "openvino"):

@@ -107,6 +107,7 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
 
 def _nncf(source: Path, out: Path, calibration: Calibration, settings: dict[str, Any]) -> None:
     """NNCF with bias correction: the placement OpenVINO fuses, a little more accurate than min-max alone."""
+    import nncf  # noqa: F401, before its output is redirected: its logger keeps the stream that it finds
     import onnx
 
     model = onnx.load(source)
@@ -121,6 +122,8 @@ def quantize_openvino(model: Any, calibration: Calibration, options: Mapping[str
     Raises:
         InputError: another recipe than nncf, or a setting that it has not.
     """
+    import nncf  # noqa: F401, before its output is redirected: its logger keeps the stream that it finds
+
     settings = dict(options)
     name = settings.pop("recipe", None)
     if name != "nncf":

@@ -24,7 +24,7 @@ RESERVE = 0.5  # of the noise that is allowed: independence is only nearly so, a
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive nodes, their multiply-accumulates, and the noise power that they bring, as a share of the signal's."""
+    """Consecutive nodes, their multiply-accumulates, and the noise that they bring: its power over the signal's."""
 
     nodes: tuple[str, ...]
     macs: int
