@@ -252,7 +252,19 @@ def _read_samples(calibration: Path, preprocess: Preprocess | None, io: IoSpec) 
 
 
 def _witness(session: Session, heldout: Part) -> Witness:
-    return Witness([session.run(feeds) for feeds in heldout])
+    """Raises InputError for an output whose shape depends on the values that are fed."""
+    outputs = [session.run(feeds) for feeds in heldout]
+    for name, first in outputs[0].items():
+        shapes = {found[name].shape for found in outputs}
+        if len(shapes) > 1:
+            raise InputError(
+                f"the output {name!r} has another shape for other values: {' and '.join(map(str, sorted(shapes)[:2]))}",
+                "such an output cannot be compared number by number",
+                "cut the model before the node that selects",
+            )
+        if first.size == 0:
+            raise InputError(f"the output {name!r} is empty on the samples", "there is nothing to compare")
+    return Witness(outputs)
 
 
 def _ranked(spec: TensorSpec, shape: tuple[int, ...]) -> TensorSpec:

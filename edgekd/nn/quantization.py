@@ -43,6 +43,7 @@ def quantize(source: Path, out: Path, calibration: Calibration, options: Mapping
 def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: dict[str, Any]) -> None:
     """ONNX Runtime's static quantization: U8S8 per channel is the placement its own kernels fuse."""
     import onnx
+    import onnxruntime
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -78,6 +79,7 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
     _nothing_left(settings, "onnxruntime")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
+        onnxruntime.set_default_logger_severity(3)  # its own sessions warn of what its own rewriting left over
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantize_static(
@@ -96,6 +98,8 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
             raise
         except Exception as error:  # it raises whatever a graph that it did not foresee makes it raise
             raise MachineError("ONNX Runtime's quantizer cannot quantize the graph", _first_line(error)) from None
+        finally:
+            onnxruntime.set_default_logger_severity(2)
     # The pre-processing adds opset imports that nothing in the graph uses; strict parsers refuse them.
     model = onnx.load(out)
     used = {node.domain for node in model.graph.node}

@@ -31,4 +31,4 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
 
 
 def reference(built: Built, io: IoSpec) -> Session:
-    return OnnxReference(built.entry, io)
+    return OnnxReference(built.typed_onnx or built.entry, io)

@@ -54,9 +54,9 @@ def branches(path: Path) -> Path:
     then = helper.make_graph(
         [helper.make_node("MatMul", ["h", "w1"], ["t"], name="inner")], "then", [], [value("t", result)]
     )
-    other = helper.make_graph(
-        [helper.make_node("ReduceMean", ["h"], ["e"], axes=[1])], "else", [], [value("e", ["i", "j"])]
-    )
+    mean = helper.make_node("ReduceMean", ["h"], ["m"], axes=[1])
+    three = helper.make_node("Concat", ["m", "m", "m"], ["e"], axis=1)
+    other = helper.make_graph([mean, three], "else", [], [value("e", result)])
     nodes = [
         helper.make_node("Conv", ["x", "w0"], ["c"], name="outer"),
         helper.make_node("Relu", ["c"], ["r"]),
@@ -65,7 +65,7 @@ def branches(path: Path) -> Path:
     ]
     inputs = [value("x", [1, 3, 4, 4]), value("flag", [], BOOL)]
     weights = [weight("w0", 4, 3, 1, 1), weight("w1", 64, 3, seed=1)]
-    return save(path, nodes, inputs, [value("y", ["i", "j"])], weights, 16)
+    return save(path, nodes, inputs, [value("y", result)], weights, 16)
 
 
 def recurrent(path: Path) -> Path:

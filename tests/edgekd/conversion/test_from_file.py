@@ -360,6 +360,14 @@ def test_what_is_no_model_that_runs_gets_one_message(make, parts, tmp_path, caps
     assert not (tmp_path / "b").exists()
 
 
+def test_an_output_whose_shape_depends_on_the_values_is_refused(tmp_path):
+    nodes = [helper.make_node("NonZero", ["b"], ["y"], name="n"), helper.make_node("Greater", ["x", "x2"], ["b"])][::-1]
+    inputs = [foreign.value("x", [1, 8]), foreign.value("x2", [1, 8])]
+    model = foreign.save(tmp_path / "n.onnx", nodes, inputs, [foreign.value("y", [2, "n"], TensorProto.INT64)])
+    with pytest.raises(InputError, match="the output 'y' has another shape for other values"):
+        canonical(model)
+
+
 def test_what_the_reference_cannot_run_says_why(tmp_path):
     nodes = [helper.make_node("NhwcConv", ["x", "w"], ["y"], name="n", domain="com.microsoft")]
     inputs, outputs = [foreign.value("x", [1, 4, 4, 3])], [foreign.value("y", [1, 4, 4, 3])]
