@@ -146,21 +146,22 @@ def _export_one(
     if not reads(profile.target, canonical.source.format):
         raise refusal(profile.target, canonical.source.format)
     wanted = [(p, way) for p in ([asked] if asked else profile.precisions) for way in _ways(profile, p)]
-    trials = []
-    for index, (precision, way) in enumerate(wanted):
+    trials: list[Trial] = []
+
+    def attempt(precision: Precision, way: Mapping[str, Any], done: float) -> Trial:
         trial = Trial(precision, Built(work, None), [], way)
-        tell(f"building {trial.label}", index / (len(wanted) + 1))
-        out = work / str(index)
+        tell(f"building {trial.label}", done / (len(wanted) + 1))
+        out = work / str(len(trials))
         out.mkdir()
         _try(trial, canonical, profile, asked, out)
         trials.append(trial)
-        way = _kept_way(trial, canonical, out) if asked is None else None
-        if way is not None:
-            again = Trial(precision, Built(work, None), [], way)
-            tell(f"building {again.label}", (index + 0.5) / (len(wanted) + 1))
-            (out / "again").mkdir()
-            _try(again, canonical, profile, asked, out / "again")
-            trials.append(again)
+        return trial
+
+    for index, (precision, way) in enumerate(wanted):
+        trial = attempt(precision, way, index)
+        kept = _kept_way(trial, canonical) if asked is None else None
+        if kept is not None:
+            attempt(precision, kept, index + 0.5)
     passed = [t for t in trials if t.error is None]
     if not passed:
         raise _all_failed(profile, trials)
@@ -185,14 +186,15 @@ def _ways(profile: Profile, precision: Precision) -> Sequence[Mapping[str, Any]]
     return profile.quantization if quantized(precision) and profile.quantization else ({},)
 
 
-def _kept_way(trial: Trial, canonical: Canonical, out: Path) -> dict[str, Any] | None:
+def _kept_way(trial: Trial, canonical: Canonical) -> dict[str, Any] | None:
     """The same way with the most sensitive nodes in floating point, where its quantized graph is not exact enough."""
     typed, calibration, least = trial.built.typed_onnx, canonical.calibration, canonical.least_db
     too_far = len(trial.gates) == 1 and not trial.gates[0].passed
     if not quantized(trial.precision) or not too_far or typed is None or calibration is None or least is None:
         return None
     feeds = list(itertools.islice(calibration, SENSITIVITY_FEEDS))
-    kept = sensitive_nodes(canonical.source.model, typed, canonical.source.io, feeds, least, out)
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+        kept = sensitive_nodes(canonical.source.model, typed, canonical.source.io, feeds, least, Path(folder))
     name = f"{trial.way.get('name', trial.way['recipe'])}, sensitive nodes kept"
     return {**trial.way, "name": name, "keep_float": [*trial.way.get("keep_float", ()), *kept]} if kept else None
 

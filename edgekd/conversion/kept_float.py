@@ -63,7 +63,7 @@ def _why(node: NodePlacement, typed: _Node | None, graph: Mapping[str, _Node], w
     if not bare:
         return f"its inputs are quantized, and the runtime has no int8 {node.op} for it: it ran as {node.kernel}"
     if typed.name in way.get("keep_float", ()):
-        return "the profile keeps it in floating point"
+        return "it is kept in floating point on purpose (keep_float)"
     if recipe == "onnxruntime" and typed.op not in _onnxruntime_ops():
         return f"onnxruntime's quantizer has no {typed.op}"
     if len(bare) == len(typed.sides):
