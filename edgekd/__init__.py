@@ -23,8 +23,10 @@ _VERBS = {
     "export": "edgekd.conversion.export",
     "inspect": "edgekd.bundle.inspect",
     "open": "edgekd.bundle.open",
+    "pack": "edgekd.bundle.archive",
     "predict": "edgekd.bundle.predict",
     "report": "edgekd.reporting.report",
+    "unpack": "edgekd.bundle.archive",
     "verify": "edgekd.bundle.verify",
 }
 __all__ = [  # noqa: PLE0604, RUF100 - the verbs are attributes by __getattr__

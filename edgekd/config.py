@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgekd.errors import InputError, nearest
 from edgekd.registry import recipe_entry, recipe_part
+from edgekd.storage import DEEPEST
 from edgekd.toml import first_problem, keys_at, not_finite, parse_toml_value, read_toml
 
 
@@ -42,7 +43,10 @@ def resolve(recipe: str, preset: str | None = None, file: Path | None = None, se
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise InputError(f"--set {setting!r} is no section.key=value", fix="--set student.width=0.5")
-        layers.append((f"--set {setting}", _nested(key.split("."), parse_toml_value(text))))
+        path = key.split(".")
+        if len(path) > DEEPEST:
+            raise InputError(f"--set {setting} cannot be used", f"it is nested more than {DEEPEST} levels deep")
+        layers.append((f"--set {setting}", _nested(path, parse_toml_value(text))))
 
     merged: dict[str, Any] = {}
     config = model()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,9 +78,9 @@ class TensorSpec(StrictModel):
     """
 
     name: str
-    shape: tuple[int | str, ...]
+    shape: tuple[Annotated[int, Field(ge=1, lt=2**31)] | str, ...]
     dtype: DType = "float32"
-    example: tuple[int, ...] | None = None
+    example: tuple[Annotated[int, Field(ge=1, lt=2**31)], ...] | None = None
     layout: str = ""
     range: tuple[float, float] | None = None
     unit: str = ""
@@ -98,12 +98,14 @@ class IoSpec(StrictModel):
     """Every input and output of one graph. ``state`` maps an output to the input it feeds on the next call."""
 
     inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     state: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _state_names_exist(self) -> IoSpec:
         outputs, inputs = {t.name for t in self.outputs}, {t.name for t in self.inputs}
+        if len(outputs) < len(self.outputs) or len(inputs) < len(self.inputs):
+            raise ValueError("a name stands for two inputs or two outputs")
         for source, sink in self.state.items():
             if source not in outputs or sink not in inputs:
                 raise ValueError(f"state {source} -> {sink}: no such output or input")
@@ -315,5 +317,7 @@ def check_feeds(io: IoSpec, feeds: Arrays) -> dict[str, Array]:
         value = np.asarray(feeds[name])
         if not spec.fits(value.shape):
             raise InputError(f"{name} has shape {list(value.shape)}", f"the model takes {list(spec.shape)}")
+        if value.dtype.kind not in "biuf":
+            raise InputError(f"{name} is an array of {value.dtype}", f"the model takes {spec.dtype}")
         ready[name] = np.asarray(value, dtype=spec.dtype, order="C")  # ascontiguousarray would give a scalar an axis
     return ready

@@ -19,8 +19,14 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+LONGEST = 1000  # characters of one part of a message
+
+
 class EdgekdError(Exception):
     """An error with a remedy.
+
+    Words in it may come from a file that somebody else made, so they are shown and never obeyed: what cannot
+    be printed (line breaks, terminal escapes) is written out, and what is very long is cut.
 
     Args:
         what: what is wrong, in one clause that names the file, key or value.
@@ -31,8 +37,8 @@ class EdgekdError(Exception):
     code: Exit = Exit.INPUT
 
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:
-        super().__init__(what, why, fix)
-        self.what, self.why, self.fix = what, why, fix
+        self.what, self.why, self.fix = _shown(what), _shown(why), _shown(fix)
+        super().__init__(self.what, self.why, self.fix)
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -41,6 +47,12 @@ class EdgekdError(Exception):
         if self.fix:
             lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ..."
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 class InputError(EdgekdError):

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from edgekd.contracts import Builder, Profile, Runtime
 from edgekd.errors import InputError, MachineError, nearest
-from edgekd.toml import first_problem, read_toml
+from edgekd.toml import first_problem, not_finite, read_toml
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,26 @@ def _entries(kind: str, home: str) -> dict[str, Entry]:
     for name, package, folder in packages:
         if name in found:
             raise InputError(f"two packages offer the {kind} {name}", f"{found[name].package} and {package}")
-        found[name] = Entry(name, package, folder, read_toml(folder / f"{kind}.toml"))
+        found[name] = Entry(name, package, folder, _facts(folder / f"{kind}.toml", kind))
     return found
+
+
+# What edgekd itself reads of a recipe.toml and a target.toml; there may be more.
+_NEEDED = {"recipe": ("title", "student"), "target": ("title", "extra", "package")}
+
+
+def _facts(file: Path, kind: str) -> dict[str, Any]:
+    """Raises InputError for a file without the facts that every recipe or target has."""
+    facts = read_toml(file)
+    for key in _NEEDED[kind]:
+        if not isinstance(facts.get(key), str):
+            raise InputError(f"{file}: {key} is missing or no text", fix=f'add {key} = "..."')
+    tools = facts.get("build_needs", [])
+    if not isinstance(facts.get("default_preset", ""), str):
+        raise InputError(f"{file}: default_preset is no text", fix='default_preset = "quick"')
+    if not isinstance(tools, list) or not all(isinstance(tool, str) for tool in tools):
+        raise InputError(f"{file}: build_needs is no list of packages", fix='build_needs = ["nncf"]')
+    return facts
 
 
 @cache
@@ -121,6 +139,8 @@ def profile(spec: str) -> Profile:
     data = read_toml(path)
     if given := sorted({"name", "target"} & set(data)):
         raise InputError(f"{path}: unknown key {given[0]!r}", "file and --target say it", f"remove {given[0]}")
+    if key := not_finite(data):
+        raise InputError(f"{path}: {key} cannot be used", "it is NaN or infinite", "give a finite number")
     try:
         found = Profile.model_validate({"name": path.stem, "target": target, **data})
     except ValidationError as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.contracts import Array, Arrays, IoSpec, StrictModel
 from edgekd.errors import InputError
-from edgekd.schema import read_versioned, validated
-from edgekd.storage import read_arrays, row, section, sha256_file, write_json
+from edgekd.schema import Count, InnerPath, Sha256, read_versioned, validated, with_schema
+from edgekd.storage import inner_file, read_arrays, row, section, sha256_file, write_json
 
 SCHEMA_VERSION = 1
 FILES = ("student.safetensors", "heldout.npz", "calibration.npz", "config.toml")  # of a complete run
@@ -47,8 +47,14 @@ class RunRecord(StrictModel):
     versions: dict[str, str]
     data: dict[str, Any] = Field(default_factory=dict)
     stages: tuple[StageRecord, ...] = ()
-    student: dict[str, Any] = Field(default_factory=dict)  # weights, MACs
-    files: dict[str, str] = Field(default_factory=dict)  # name -> sha256
+    student: dict[str, Count] = Field(default_factory=dict)  # weights, parameters, bytes, MACs
+    files: dict[InnerPath, Sha256] = Field(default_factory=dict)  # name -> sha256
+
+    @model_validator(mode="after")
+    def _complete_means_all_of_it(self) -> RunRecord:
+        if self.status == "complete" and (missing := {"weights", "bytes", "macs"} - set(self.student)):
+            raise ValueError(f"student has no {min(missing)}")
+        return self
 
 
 class Run:
@@ -84,8 +90,8 @@ class HeldOut:
     def __init__(self, arrays: Arrays) -> None:
         self.raw, self.truth = section(arrays, "raw"), section(arrays, "truth")
         self.student = section(arrays, "student")
-        counts = {len(value) for part in (self.raw, self.truth, self.student) for value in part.values()}
-        if not (self.raw and self.truth and self.student) or len(counts) != 1 or 0 in counts:
+        counts = {value.shape[:1] for part in (self.raw, self.truth, self.student) for value in part.values()}
+        if not (self.raw and self.truth and self.student) or len(counts) != 1 or counts & {(), (0,)}:
             raise InputError("the held-out data is incomplete", "raw, truth and student must hold the same samples")
 
     def __len__(self) -> int:
@@ -108,7 +114,7 @@ def read_record(path: Path) -> RunRecord:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    write_json(path / "run.json", record.model_dump(mode="json"))
+    write_json(path / "run.json", with_schema("run", SCHEMA_VERSION, record.model_dump(mode="json")))
 
 
 def open_run(path: Path) -> Run:
@@ -129,11 +135,9 @@ def open_run(path: Path) -> Run:
             f"edgekd distill {record.recipe} --out {path} --resume",
         )
     for name in sorted({*FILES, *record.files}):
-        file, sha = path / name, record.files.get(name)
-        if not file.is_file():
-            raise InputError(f"{file} is missing", "the run lists it", "distil again, or restore the file")
-        if sha256_file(file) != sha:
-            raise InputError(f"{file} has changed", "its sha256 is not the run's", "distil again, or restore it")
+        file = inner_file(path, name, "run", "distil again, or restore the file")
+        if sha256_file(file) != record.files.get(name):
+            raise InputError(f"{path / name} has changed", "its sha256 is not the run's", "distil again, or restore it")
     return Run(path, record)
 
 

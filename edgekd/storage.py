@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from edgekd.contracts import Array, Arrays
-from edgekd.errors import InputError, refused_by_system
+from edgekd.errors import InputError, MachineError, refused_by_system
+
+DEEPEST = 64  # levels of a JSON or TOML document; ours have at most nine
+MOST_ARRAY_BYTES = 2**32  # of one npz, unpacked
+# Not for a file's name on some system: Windows reads the first two as a path or a stream, and keeps the rest to itself.
+_NOT_IN_NAMES = frozenset('\\:<>"|?*')
+_DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))})
 
 
 def sha256_file(path: Path) -> str:
@@ -36,6 +45,47 @@ def sha256_arrays(arrays: Arrays) -> str:
         digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
         digest.update(value.data)
     return digest.hexdigest()
+
+
+def inner_path(name: str) -> str:
+    """``name``, where it is a path of a file inside of a folder, on every system alike.
+
+    Raises:
+        ValueError: it is absolute or climbs out, or some system reads it as something else than a name.
+    """
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
+        raise ValueError(f"{name!r} leaves the folder")
+    if "" in parts or "." in parts or len(name) > 1000 or len(max(parts, key=len).encode("utf-8", "replace")) > 255:
+        raise ValueError(f"{name[:100]!r} is no path of a file")
+    for part in parts:
+        if not part.isprintable() or _NOT_IN_NAMES & set(part) or part[-1] in " .":
+            raise ValueError(f"{name!r} is no name on every system")
+        if part.partition(".")[0].rstrip().upper() in _DEVICES:
+            raise ValueError(f"{name!r} is the name of a device on Windows")
+    return name
+
+
+def inner_file(folder: Path, name: str, listed_by: str, fix: str) -> Path:
+    """The file ``name`` of ``folder``, every link followed.
+
+    Args:
+        listed_by: who says that it is there: the manifest, the run.
+
+    Raises:
+        InputError: it is missing, no plain file, or lies outside of the folder, be it by a link.
+    """
+    file = folder / inner_path(name)
+    try:
+        found = file.resolve(strict=True)
+        inside = found.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
+        raise InputError(f"{file} is missing", f"the {listed_by} lists it", fix) from None
+    if not inside:
+        raise InputError(f"{file} leaves its folder", f"it is a link to {found}", fix)
+    if not found.is_file():
+        raise InputError(f"{file} is missing", f"the {listed_by} lists it, and this is no plain file", fix)
+    return found
 
 
 def refuse_existing(path: Path, overwrite: bool, other: str = "", marker: str = "") -> None:
@@ -123,20 +173,54 @@ def replace_folder(new: Path, path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_text(path: Path) -> str:
+    """The file's text, line endings as they are."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}", error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged", f"not valid UTF-8: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """``path`` is where ``text`` was read from."""
+    try:
+        data = json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged", f"not valid JSON: {error}") from None
+    if too_deep(data):
+        raise InputError(f"{path} is damaged", f"it is nested more than {DEEPEST} levels deep")
+    return data
+
+
+def _whole_number(digits: str) -> int:
+    """Beyond 64 bits, counts and sizes are damage, and neither numpy nor a float takes them."""
+    if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**64:
+        raise ValueError(f"{digits[:30]} has more than 64 bits")
+    return number
+
+
+def too_deep(data: Any) -> bool:
+    """Whether lists and mappings lie in each other more than ``DEEPEST`` levels; whatever walks them then may."""
+    level = [data]
+    for _ in range(DEEPEST):
+        nested = [item for item in level if isinstance(item, (dict, list))]
+        level = [inner for item in nested for inner in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return False
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
@@ -149,10 +233,54 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Plain arrays only: a pickled object in the file is refused."""
+    """Plain arrays of numbers or text; never a pickled object, nor more memory than the file says and has.
+
+    Raises:
+        InputError: missing, damaged, or something else in it than one array per name.
+    """
+    with _arrays_explained(path), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        twice = [name for name, n in Counter(member.filename for member in members).items() if n > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} is in it twice")
+        if sum(member.file_size for member in members) > MOST_ARRAY_BYTES:
+            raise ValueError(f"its arrays have more than {MOST_ARRAY_BYTES / 2**30:g} GiB")
+        arrays = {}
+        for member in members:
+            with archive.open(member) as stream:
+                arrays[member.filename.removesuffix(".npy")] = _read_npy(stream, member.file_size)
+        return arrays
+
+
+def read_array(path: Path) -> Array:
+    """One ``.npy``, as strictly as ``read_arrays``."""
+    with _arrays_explained(path), path.open("rb") as stream:
+        return _read_npy(stream, path.stat().st_size)
+
+
+def _read_npy(stream: IO[bytes], size: int) -> Array:
+    """An array from ``size`` bytes in numpy's format, whose header must say just that size."""
+    npy: Any = np.lib.format  # it has no types
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(stream)
+    if version not in headers:
+        raise ValueError(f"numpy's format {version} holds no plain array")
+    shape, _, dtype = headers[version](stream)
+    if dtype.kind not in "biufcSU":
+        raise ValueError(f"an array of {dtype}")
+    if any(axis < 0 for axis in shape) or math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise ValueError(f"{shape} of {dtype} is another size than its {size} bytes")
+    stream.seek(0)
+    array: Array = npy.read_array(stream, allow_pickle=False)
+    return array
+
+
+@contextmanager
+def _arrays_explained(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        yield
+    except MemoryError:
+        raise MachineError(f"there is too little memory for {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}", error.strerror or str(error)) from None
     except Exception as error:  # zipfile, zlib and numpy each raise their own on a damaged file

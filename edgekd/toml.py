@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edgekd.errors import InputError, nearest
+from edgekd.storage import DEEPEST, too_deep
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,19 +23,23 @@ else:
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises InputError, with line and column, for a file that is missing or no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}", error.strerror or str(error)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # its own, no UTF-8, a number of thousands of digits
         raise InputError(f"{path} is not valid TOML", str(error)) from None
+    if too_deep(data):
+        raise InputError(f"{path} cannot be used", f"it is nested more than {DEEPEST} levels deep")
+    return data
 
 
 def parse_toml_value(text: str) -> Any:
-    """A value as in ``--set key=value``: TOML if it reads as TOML, else the string itself."""
+    """A value as in ``--set key=value``: TOML if it reads as one value, else the string itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        data = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return data["value"] if data.keys() == {"value"} and not too_deep(data) else text
 
 
 def first_problem(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel], origin: str) -> InputError:
@@ -58,6 +63,8 @@ def first_problem(error: ValidationError, data: Mapping[str, Any], model: type[B
 def not_finite(data: Mapping[str, Any], above: str = "") -> str:
     """The first key whose value is NaN or infinite, as ``section.key``; empty where there is none."""
     for key, value in data.items():
+        if isinstance(value, list):
+            value = {str(index): item for index, item in enumerate(value)}
         if isinstance(value, Mapping):
             if found := not_finite(value, f"{above}{key}."):
                 return found

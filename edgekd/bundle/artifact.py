@@ -60,7 +60,7 @@ class BundleArtifact(_Opened):
         super().__init__(bundle.name, manifest.target, manifest.profile, bundle.graph())
         self.bundle = bundle
         self.sha256, self.size_bytes = bundle.sha256, bundle.size_bytes
-        self.parameters_bytes = manifest.weights["bytes"]
+        self.parameters_bytes = manifest.weights.bytes
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -85,7 +85,7 @@ class RunArtifact(_Opened):
         super().__init__(f"{run.name} torch{suffix}", "torch", profile, graph)
         self.run = run
         self.sha256, self.size_bytes = run.sha256, run.weights.stat().st_size
-        self.parameters_bytes = int(run.record.student["bytes"])
+        self.parameters_bytes = run.record.student["bytes"]
 
     @property
     def versions(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ class Inspection:
                 f"inputs {facts['inputs']}, outputs {facts['outputs']}",
             ]
         m = self.manifest
-        size = f"{m.weights['weights']:,} weights, {m.weights['macs'] / 1e6:.1f} M MACs"
+        size = f"{m.weights.weights:,} weights, {m.weights.macs / 1e6:.1f} M MACs"
         lines = [
             f"{m.name}: {m.recipe or 'foreign model'} for {m.target}/{m.profile}, {m.precision} "
             f"(asked {m.precision_asked}), {self.size_bytes / 1e6:.2f} MB, made {m.created} by edgekd "
@@ -82,28 +83,30 @@ class Inspection:
             "versions: " + ", ".join(f"{k} {v}" for k, v in m.versions.items()),
         ]
         if m.calibration:
-            lines.append(f"calibration: {m.calibration['samples']} samples, {m.calibration['sha256'][:12]}")
+            lines.append(f"calibration: {m.calibration.samples} samples, {m.calibration.sha256[:12]}")
         lines += [f"licence: {what}: {licence}" for what, licence in m.licences.items()]
         return lines
 
 
 def _run_lines(m: Manifest, size: str) -> list[str]:
-    source, primary = m.provenance, m.gates[0].metric
-    lines = [f"student: {size}; run {source['run']} (preset {source['preset']}, seed {source['seed']})"]
+    source = m.provenance
+    lines = [f"student: {size}; run {source.run} (preset {source.preset}, seed {source.seed})"]
     return lines + [
-        f"{stage}: {primary} {metrics[primary]:.4g} on the run's test set"
-        for stage, metrics in source["teacher_to_student"].items()
+        f"{stage}: {gate.metric} {metrics[gate.metric]:.4g} on the run's test set"
+        for gate in m.gates[:1]
+        for stage, metrics in source.teacher_to_student.items()
+        if gate.metric in metrics
     ]
 
 
 def _foreign_lines(m: Manifest, size: str) -> list[str]:
     source = m.provenance
     lines = [
-        f"model: {source['model']}, {size}, sha256 {source['model_sha256'][:12]}",
-        f"judged by numbers alone, on {source['heldout_samples']} held-out samples of {source['judged_on']}; "
-        f"reference: {source['reference']}",
+        f"model: {source.model}, {size}, sha256 {(source.model_sha256 or 'not recorded')[:12]}",
+        f"judged by numbers alone, on {source.heldout_samples} held-out samples of {source.judged_on}; "
+        f"reference: {source.reference}",
     ]
-    return lines + [f"note: {note}" for note in source["notes"]]
+    return lines + [f"note: {note}" for note in source.notes]
 
 
 def _kept_float(candidate: Candidate, verbose: bool) -> Table:
@@ -127,7 +130,7 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return _inspect_onnx(path)
-    if path.is_file():
+    if path.is_file() and not zipfile.is_zipfile(path):
         raise InputError(f"{path} is neither a bundle folder nor an .onnx file", fix="edgekd inspect bundles/NAME")
     bundle = open_bundle(path, threads)
     try:
@@ -153,17 +156,17 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
 def _inspect_onnx(path: Path) -> Inspection:
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError:
         raise MachineError("onnx is not installed", fix='pip install "edgekd[onnxruntime]"') from None
     from edgekd.nn.onnx_graph import MAC_OPS, macs_by_node
 
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)  # its graph is looked at, not its weights
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path} is no valid ONNX file", str(error).splitlines()[0]) from None
-    costs = macs_by_node(model)
+        costs = macs_by_node(model)
+    except Exception as error:  # the parser's, the checker's, and those of shape inference
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is no valid ONNX file", reason) from None
     facts = {
         "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
         "ops": dict(Counter(n.op_type for n in model.graph.node).most_common()),
@@ -190,15 +193,16 @@ def _shape(value: Any) -> list[int | str]:
 
 
 def _gate_row(gate: GateRecord) -> list[str]:
-    _, worst = gate.worst
+    worst = gate.worst[1] if gate.distance else None
     interval = "" if gate.interval is None else f"{gate.interval[0]:+.2%} … {gate.interval[1]:+.2%}"
+    numbers = gate.before is None or gate.after is None
     return [
         gate.arrow,
-        gate.limit if gate.before is None else f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
+        gate.limit if numbers else f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
         "" if gate.relative_loss is None else f"{gate.relative_loss:+.2%}",
         interval,
         str(gate.samples),
-        f"{worst.relative_max:.2g}",
-        "equal" if worst.sqnr_db is None else f"{worst.sqnr_db:.1f}",
+        "" if worst is None else f"{worst.relative_max:.2g}",
+        "" if worst is None else "equal" if worst.sqnr_db is None else f"{worst.sqnr_db:.1f}",
         gate.where,
     ]

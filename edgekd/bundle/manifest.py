@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import unicodedata
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from edgekd.contracts import IoSpec, Precision, StrictModel
 from edgekd.errors import InputError
-from edgekd.schema import read_versioned, validated
-from edgekd.storage import write_text
+from edgekd.schema import Count, InnerPath, Sha256, validated, versioned, with_schema
+from edgekd.storage import parse_json, read_text, write_text
 
 SCHEMA_VERSION = 1
+NAME = "manifest.json"
 
 
 class Distance(StrictModel):
@@ -119,14 +123,70 @@ class PlacementSummary(StrictModel):
 class GraphEntry(StrictModel):
     """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types."""
 
-    entry: str
-    typed_onnx: str | None
+    entry: InnerPath
+    typed_onnx: InnerPath | None
     io: IoSpec
+
+
+class CalibrationFacts(StrictModel):
+    """The samples that the ranges of a quantized graph were read from."""
+
+    sha256: Sha256
+    samples: Count
+
+
+class VectorFacts(StrictModel):
+    """``vectors.npz``, and how far this bundle may be from it on another machine."""
+
+    samples: Count
+    feeds_tolerance: float | None = None
+    outputs_tolerance: float
+    built_outputs_from: str
+
+
+class WeightFacts(StrictModel):
+    """The student's parameters and buffers, and what one call of it costs."""
+
+    weights: Count
+    parameters: Count | None = None
+    bytes: Count
+    macs: Count
+
+
+class Provenance(StrictModel):
+    """What the bundle was made from: a run, or a model file. Its maker may record more than is named here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    run: str | None = None
+    run_path: str | None = None
+    student_sha256: Sha256 | None = None
+    heldout_sha256: Sha256 | None = None
+    seed: int | None = None
+    preset: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    teacher_to_student: dict[str, dict[str, float]] = Field(default_factory=dict)
+    stages: tuple[dict[str, Any], ...] = ()
+    model: str | None = None
+    model_sha256: Sha256 | None = None
+    shapes: tuple[str, ...] = ()
+    judged_on: str = ""
+    calibrated_on: str = ""
+    heldout_samples: Count | None = None
+    reference: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class FileFacts(StrictModel):
+    """One file of the bundle, as it was written."""
+
+    sha256: Sha256
+    bytes: Count
 
 
 class Manifest(StrictModel):
     schema_version: int = SCHEMA_VERSION
-    sha256: str = ""  # of this file, with this value left empty
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$")  # of this file, with this value left empty
     name: str
     edgekd_version: str
     created: str  # UTC, ISO 8601
@@ -139,21 +199,40 @@ class Manifest(StrictModel):
     graphs: dict[str, GraphEntry]
     runtime: dict[str, Any]  # the profile's runtime options
     versions: dict[str, str]
-    calibration: dict[str, Any] | None
+    calibration: CalibrationFacts | None
     gates: tuple[GateRecord, ...]
     candidates: tuple[Candidate, ...]
     placement: PlacementSummary | None
-    vectors: dict[str, Any]
+    vectors: VectorFacts
     licences: dict[str, str]
-    provenance: dict[str, Any]
-    weights: dict[str, int]  # parameters and buffers of the student: count, bytes; MACs
-    files: dict[str, dict[str, Any]]  # relative path -> {sha256, bytes}
+    provenance: Provenance
+    weights: WeightFacts
+    files: dict[InnerPath, FileFacts]  # all but the manifest itself
+
+    @model_validator(mode="after")
+    def _files_are_a_bundles(self) -> Manifest:
+        if "main" not in self.graphs:
+            raise ValueError("graphs has no main")
+        wanted = ["vectors.npz", *(name for g in self.graphs.values() for name in (g.entry, g.typed_onnx) if name)]
+        if missing := [name for name in wanted if name not in self.files]:
+            raise ValueError(f"files does not list {missing[0]}")
+        taken = {same_name(NAME): NAME}
+        for name in self.files:
+            if (other := taken.setdefault(same_name(name), name)) != name or name == NAME:
+                raise ValueError(f"files lists {name!r} and {other!r}, which are one file on some systems")
+        return self
+
+
+def same_name(name: str) -> str:
+    """Equal for names that a file system may take for one: it may not tell letters by case or by composition."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Writes ``manifest.json`` into the bundle's folder, sealed with its own sha256."""
-    text = manifest.model_copy(update={"sha256": ""}).model_dump_json(indent=1) + "\n"
-    write_text(path / "manifest.json", _sealed(text, _seal(text)))
+    data = json.loads(manifest.model_copy(update={"sha256": ""}).model_dump_json())
+    text = json.dumps(with_schema("manifest", SCHEMA_VERSION, data), indent=1, ensure_ascii=False) + "\n"
+    write_text(path / NAME, _sealed(text, _seal(text)))
 
 
 def _seal(text: str) -> str:
@@ -166,13 +245,18 @@ def _sealed(text: str, seal: str) -> str:
 
 def read_manifest(path: Path) -> Manifest:
     """Raises InputError for no bundle, a manifest changed by as little as one byte, or one with a newer schema."""
-    file = path / "manifest.json"
+    file = path / NAME
+    if path.is_file():
+        if zipfile.is_zipfile(path):
+            raise InputError(f"{path} is an archive", "a bundle is a folder", f"edgekd unpack {path}")
+        raise InputError(f"{path} is a file", "a bundle is a folder", "edgekd export RUN --target TARGET makes one")
     if not path.is_dir():
         raise InputError(f"there is no bundle {path}", fix="edgekd export RUN --target TARGET makes one")
     if not file.is_file():
         raise InputError(f"{path} is no bundle", "it has no manifest.json", "edgekd export RUN --target TARGET")
-    data = read_versioned(file, "bundle", SCHEMA_VERSION, "export the run again")
-    text, seal = file.read_text(encoding="utf-8"), str(data.get("sha256"))
+    text = read_text(file)  # once: what is checked is what is used
+    data = versioned(parse_json(text, file), file, "bundle", SCHEMA_VERSION, "export the run again")
+    seal = str(data.get("sha256"))
     bare = text.replace(f'"sha256": "{seal}"', '"sha256": ""', 1)
     if _sealed(bare, _seal(bare)) != text:
         fix = "copy the bundle again from where it was made, or export the run again"

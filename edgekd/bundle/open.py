@@ -13,7 +13,9 @@ from edgekd.contracts import Array, Arrays, Graph, Runtime, Session
 from edgekd.errors import InputError
 from edgekd.recipes.contract import Metrics, Pipeline
 from edgekd.registry import recipe_part, runtime
-from edgekd.storage import read_arrays, section, sha256_file
+from edgekd.storage import inner_file, read_arrays, section, sha256_file
+
+_FIX = "copy the bundle again from where it was made, or export the run again"
 
 
 class Bundle:
@@ -37,7 +39,7 @@ class Bundle:
         graph = self.manifest.graphs["main"]
         entry, proof = Path(graph.entry), {graph.typed_onnx} - {graph.entry}
         return sum(
-            f["bytes"]
+            f.bytes
             for name, f in self.manifest.files.items()
             if Path(name).parent == entry.parent and Path(name).stem == entry.stem and name not in proof
         )
@@ -71,13 +73,33 @@ class Bundle:
 
     def predict(self, raw: Arrays) -> dict[str, Any]:
         """Raw input (for landmarks ``{"image": uint8 HWC RGB}``) to the recipe's prediction."""
-        outputs = self.session.run(self.pipeline.preprocess(raw))
+        session = self.session
+        outputs = session.run(self.pipeline.preprocess(raw))
         return self.pipeline.postprocess(outputs, raw)
 
     def vectors(self) -> Mapping[str, dict[str, Array]]:
         """The test vectors by section: ``raw``, ``feeds``, ``fp32`` and ``built`` outputs."""
-        arrays = read_arrays(self.path / "vectors.npz")
-        return {part: section(arrays, part) for part in ("raw", "feeds", "fp32", "built")}
+        file = self.path / "vectors.npz"
+        arrays = read_arrays(file)
+        parts = {part: section(arrays, part) for part in ("raw", "feeds", "fp32", "built")}
+        self._check_vectors(file, parts)
+        return parts
+
+    def _check_vectors(self, file: Path, parts: Mapping[str, dict[str, Array]]) -> None:
+        io = self.manifest.graphs["main"].io
+        outputs = {spec.name for spec in io.outputs}
+        fed = {spec.name for spec in io.inputs} - set(io.state.values())
+        wanted = {"feeds": fed, "fp32": outputs, "built": outputs}
+        for part, arrays in parts.items():
+            if part != "raw" and any(value.dtype.kind not in "biuf" for value in arrays.values()):
+                raise InputError(f"{file} is damaged", f"{part} holds something else than numbers", _FIX)
+            missing = wanted.get(part, set()) ^ set(arrays) if part in wanted else set() if arrays else {part}
+            if missing and not (part == "raw" and self.manifest.recipe is None):
+                why = f"its {part} and the manifest's io differ in {', '.join(sorted(missing))}"
+                raise InputError(f"{file} is damaged", why, _FIX)
+        counts = {value.shape[:1] for arrays in parts.values() for value in arrays.values()}
+        if len(counts) != 1 or counts & {(), (0,)}:
+            raise InputError(f"{file} is damaged", "its parts do not hold the same samples", _FIX)
 
     def _recipe(self, otherwise: str) -> str:
         if self.manifest.recipe is None:
@@ -86,26 +108,20 @@ class Bundle:
 
 
 def open(path: str | Path, threads: int | None = None) -> Bundle:
-    """Opens a bundle after checking every file against the manifest.
+    """Opens a bundle after checking every file against the manifest, as it lies there now.
 
     Args:
         path: the bundle's folder.
         threads: instead of the profile's number of threads.
 
     Raises:
-        InputError: no bundle, a newer schema, a file missing or changed by as little as one byte.
+        InputError: no bundle, a newer schema, a file missing, outside of the folder (by a link too), or changed
+            by as little as one byte.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    fix = "copy the bundle again from where it was made, or export the run again"
-    named = [n for graph in manifest.graphs.values() for n in (graph.entry, graph.typed_onnx) if n is not None]
-    for name in ("vectors.npz", *named):
-        if name not in manifest.files:
-            raise InputError(f"{folder / 'manifest.json'} is damaged", f"its files do not list {name}", fix)
     for name, facts in manifest.files.items():
-        file = folder / name
-        if not file.is_file():
-            raise InputError(f"{file} is missing", "the manifest lists it", fix)
-        if file.stat().st_size != facts["bytes"] or sha256_file(file) != facts["sha256"]:
-            raise InputError(f"{file} has changed", "its sha256 is not the manifest's", fix)
+        file = inner_file(folder, name, "manifest", _FIX)
+        if file.stat().st_size != facts.bytes or sha256_file(file) != facts.sha256:
+            raise InputError(f"{folder / name} has changed", "its sha256 is not the manifest's", _FIX)
     return Bundle(folder, manifest, threads)

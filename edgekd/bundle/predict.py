@@ -46,16 +46,17 @@ def predict(
         _check_output(target, inputs, overwrite)
     if bundle.manifest.recipe is None:
         return _predict_arrays(bundle, inputs, target)
+    pipeline = bundle.pipeline
     named = _named(inputs, bundle.manifest.graphs["main"].io.inputs[0].name)
     results: list[dict[str, Any]] = []
 
     def pictures() -> Iterator[tuple[str, Any]]:
-        for label, raws in _by_picture(bundle.pipeline.read(named)):
+        for label, raws in _by_picture(pipeline.read(named)):
             if progress:
                 progress(f"{label}", 0.0)
             predictions = [bundle.predict(raw) for _, raw in raws]
             results.extend({"input": each, "prediction": p} for (each, _), p in zip(raws, predictions, strict=True))
-            drawn = None if target is None else bundle.pipeline.draw([raw for _, raw in raws], predictions)
+            drawn = None if target is None else pipeline.draw([raw for _, raw in raws], predictions)
             yield label, drawn
 
     if target is None:

@@ -1,11 +1,41 @@
-"""State carried from call to call, for any runtime."""
+"""What any runtime's session needs: that the graph is the one its io spec says, and state carried from call to call."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 import numpy as np
 
-from edgekd.contracts import Array, Arrays, IoSpec, Session, check_feeds
+from edgekd.contracts import Array, Arrays, Graph, IoSpec, Session, check_feeds
 from edgekd.errors import InputError
+
+
+def check_graph(graph: Graph, inputs: Mapping[str, tuple[str, Sequence[int | None]]], outputs: Collection[str]) -> None:
+    """What a runtime loaded, against the io spec: a feed that fits the spec then fits the graph.
+
+    Args:
+        inputs: the loaded graph's, name -> (dtype, shape); None is an axis of any size.
+        outputs: names that the loaded graph gives.
+
+    Raises:
+        InputError: they differ; the first difference is named.
+    """
+    problem = ""
+    if strangers := sorted({t.name for t in graph.io.inputs} ^ inputs.keys()):
+        problem = f"only one of them has the input {strangers[0]}"
+    elif missing := sorted({t.name for t in graph.io.outputs} - set(outputs)):
+        problem = f"the graph has no output {missing[0]}"
+    else:
+        for spec in graph.io.inputs:
+            dtype, shape = inputs[spec.name]
+            fits = len(shape) == len(spec.shape) and all(
+                have is None or have == want for have, want in zip(shape, spec.shape, strict=True)
+            )
+            if dtype != spec.dtype or not fits:
+                problem = f"{spec.name} is {dtype} {list(shape)} there and {spec.dtype} {list(spec.shape)} here"
+                break
+    if problem:
+        raise InputError(f"{graph.path.name} is not the graph that its io spec says", problem, "export the run again")
 
 
 class CarriedState:

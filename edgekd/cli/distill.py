@@ -17,7 +17,8 @@ def distill(
     preset: Annotated[str | None, typer.Option("--preset", help="one of the recipe's presets")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="your own TOML")] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="drawn, images:DIR or video:FILE; may be repeated")
+        list[str] | None,
+        typer.Option("--data", help="drawn, images:DIR, video:FILE, 300w:DIR, cofw:DIR or wflw:DIR; may be repeated"),
     ] = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="a black box: dlib68, or package.module:callable")
@@ -75,17 +76,13 @@ def distill(
     names = list(record.stages[0].test)
     print_table(
         f"{run.path}: held-out test set",
-        ["stage", "weights", *names, "best epoch", "images/s", "precision"],
+        ["", *(s.name for s in record.stages)],
         [
-            [
-                s.name,
-                f"{s.weights:,}",
-                *(f"{s.test[n]:.4g}" for n in names),
-                f"{s.best_epoch + 1} of {s.epochs}",
-                f"{s.images_per_second:.0f}",
-                s.precision,
-            ]
-            for s in record.stages
+            ["weights", *(f"{s.weights:,}" for s in record.stages)],
+            *([n, *(f"{s.test[n]:.4g}" for s in record.stages)] for n in names),
+            ["best epoch", *(f"{s.best_epoch + 1} of {s.epochs}" for s in record.stages)],
+            ["images/s", *(f"{s.images_per_second:.0f}" for s in record.stages)],
+            ["precision", *(s.precision for s in record.stages)],
         ],
     )
     for title, value in record.data.get("labels", {}).items():

@@ -13,16 +13,17 @@ from edgekd.cli.options import Debug, Json, Quiet, Verbose, print_json, print_ta
 class What(str, Enum):
     recipes = "recipes"
     targets = "targets"
+    schemas = "schemas"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="recipes or targets")],
+    what: Annotated[What, typer.Argument(help="recipes, targets or schemas")],
     json_output: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Which recipes or targets there are, from static files alone.
+    """Which recipes or targets there are, from static files alone; where the JSON schemas of records lie.
 
     Example: `edgekd list targets`
     """
@@ -36,6 +37,12 @@ def list_(
         ]
         columns = ["recipe", "what", "student", "presets"]
         cells = [[r["name"], r["title"], r["student"], ", ".join(r["presets"])] for r in rows]
+    elif what is What.schemas:
+        from edgekd.schemas import RECORDS
+
+        rows = [{"name": r.name, "version": r.version, "file": r.file, "schema": str(r.path)} for r in RECORDS]
+        columns = ["record", "version", "file", "schema"]
+        cells = [[str(row[key]) for key in ("name", "version", "file", "schema")] for row in rows]
     else:
         rows = []
         for name, entry in registry.targets().items():

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from edgekd.cli import bench, config, distill, doctor, evaluate, export, inspect, predict, report, verify
+from edgekd.cli import bench, config, distill, doctor, evaluate, export, inspect, pack, predict, report, unpack, verify
 from edgekd.cli import list as list_
 from edgekd.errors import EdgekdError, Exit, MachineError, refused_by_system
 
@@ -25,6 +25,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "eval": evaluate.evaluate,
     "bench": bench.bench,
     "predict": predict.predict,
+    "pack": pack.pack,
+    "unpack": unpack.unpack,
     "report": report.report,
 }
 

@@ -40,7 +40,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def say(text: str) -> None:
-    console().print(text, markup=False, highlight=False)
+    console().print(text, markup=False, highlight=False, soft_wrap=True)  # a line that is copied stays one
 
 
 def console() -> Any:

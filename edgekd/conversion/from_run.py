@@ -70,7 +70,7 @@ class RunCanonical(Canonical):
                 "teacher_to_student": {s.name: s.test for s in record.stages},
                 "stages": [s.model_dump(mode="json") for s in record.stages],
             },
-            "weights": {k: int(v) for k, v in record.student.items()},
+            "weights": record.student,
         }
 
     def readme(self, name: str, gate: GateRecord, precision: Precision) -> Readme:

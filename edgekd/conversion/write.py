@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 
 from edgekd.bundle.distance import distance
-from edgekd.bundle.manifest import Candidate, GraphEntry, Manifest, write_manifest
+from edgekd.bundle.manifest import (
+    CalibrationFacts,
+    Candidate,
+    FileFacts,
+    GraphEntry,
+    Manifest,
+    Provenance,
+    VectorFacts,
+    WeightFacts,
+    write_manifest,
+)
 from edgekd.bundle.placement import quantized, summarize
 from edgekd.contracts import Array, Precision, Profile, TensorSpec
 from edgekd.conversion.trial import Canonical, Trial
@@ -61,16 +71,18 @@ def write_bundle(
             graphs={"main": entry},
             runtime=profile.options,
             versions={**facts["versions"], **builder(profile.target).versions()},
-            calibration={"sha256": calibration.sha256, "samples": len(calibration)} if calibration else None,
+            calibration=(
+                CalibrationFacts(sha256=calibration.sha256, samples=len(calibration)) if calibration else None
+            ),
             gates=(*canonical.gates, *chosen.gates),
             candidates=tuple(candidates),
             placement=summarize(chosen.placement) if chosen.placement else None,
             vectors=tolerances,
             licences=facts["licences"],
-            provenance=facts["provenance"],
-            weights=facts["weights"],
+            provenance=Provenance.model_validate(facts["provenance"]),
+            weights=WeightFacts.model_validate(facts["weights"]),
             files={
-                str(f.relative_to(temporary)): {"sha256": sha256_file(f), "bytes": f.stat().st_size}
+                f.relative_to(temporary).as_posix(): FileFacts(sha256=sha256_file(f), bytes=f.stat().st_size)
                 for f in sorted(temporary.rglob("*"))
                 if f.is_file()
             },
@@ -79,10 +91,10 @@ def write_bundle(
     return folder
 
 
-def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], dict[str, Any]]:
+def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], VectorFacts]:
     first = canonical.feeds(1)[0]
     size = sum(np.asarray(value).nbytes for value in first.values())
-    count = min(VECTORS, len(next(iter(canonical.reference.outputs.values()))), max(1, VECTORS_BYTES // size))
+    count = min(VECTORS, len(next(iter(canonical.reference.outputs.values()))), max(1, VECTORS_BYTES // max(1, size)))
     raws, feeds = canonical.raws(count), canonical.feeds(count)
     arrays: dict[str, Array] = {}
     for part, rows in (("raw", raws), ("feeds", feeds)):
@@ -102,12 +114,12 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], dic
     else:
         for name, value in canonical.reference.outputs.items():
             arrays[f"built/{name}"] = value[:count]
-    facts = {
-        "samples": count,
-        "feeds_tolerance": FEEDS_TOLERANCE,
-        "outputs_tolerance": tolerance,
-        "built_outputs_from": "this runtime, at export" if built is not None else "the fp32 reference",
-    }
+    facts = VectorFacts(
+        samples=count,
+        feeds_tolerance=FEEDS_TOLERANCE,
+        outputs_tolerance=tolerance,
+        built_outputs_from="this runtime, at export" if built is not None else "the fp32 reference",
+    )
     return arrays, facts
 
 

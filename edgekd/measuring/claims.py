@@ -5,6 +5,7 @@ Nothing is ever scaled from one class of hardware to another, and what a paper d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -15,8 +16,9 @@ from pydantic import Field, ValidationError, model_validator
 from edgekd.contracts import StrictModel
 from edgekd.errors import InputError
 from edgekd.measuring.measurement import Measurement
-from edgekd.toml import first_problem, read_toml
+from edgekd.toml import first_problem, not_finite, read_toml
 
+SCHEMA_VERSION = 1
 NOT_STATED = "not stated"
 Value = str | int | float
 Kind = Literal["size", "quality", "speed", "memory"]
@@ -119,6 +121,8 @@ class Assessment(StrictModel):
 def load_claims(path: Path) -> Claims:
     """Raises InputError for a file that is missing, no TOML, or has an unknown key or a wrong value."""
     data = read_toml(path)
+    if key := not_finite(data):
+        raise InputError(f"{path}: {key} cannot be used", "it is NaN or infinite", "give a finite number")
     try:
         return Claims.model_validate(data)
     except ValidationError as error:
@@ -141,7 +145,7 @@ def assess(claim: Claim, evidence: Iterable[Evidence]) -> Assessment:
     if not same_metric:
         return Assessment(claim=claim, evidence=None, status=Status.NOT_RUN, not_stated=not_stated)
     differs, nearest = min(same_metric, key=lambda pair: len(pair[0]))
-    relative = (nearest.value - claim.value) / claim.value if claim.unit == nearest.unit else None
+    relative = _relative(nearest.value, claim.value) if claim.unit == nearest.unit else None
     return Assessment(
         claim=claim,
         evidence=nearest,
@@ -150,6 +154,12 @@ def assess(claim: Claim, evidence: Iterable[Evidence]) -> Assessment:
         not_stated=not_stated,
         relative=relative,
     )
+
+
+def _relative(ours: float, theirs: float) -> float:
+    if theirs == 0:
+        return 0.0 if ours == 0 else math.copysign(math.inf, ours)
+    return (ours - theirs) / theirs
 
 
 def assess_all(claims: Claims, evidence: Sequence[Evidence]) -> list[Assessment]:

@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.contracts import StrictModel
 from edgekd.measuring.machine import MachineFacts, MachineState
-from edgekd.schema import read_versioned, validated
+from edgekd.schema import read_versioned, validated, with_schema
 from edgekd.storage import whole_file
 
 SCHEMA_VERSION = 1
@@ -212,6 +212,12 @@ class Measurement(StrictModel):
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
 
+    @model_validator(mode="after")
+    def _spans_are_there(self) -> Measurement:
+        if missing := {self.headline.span, self.fps.span} - set(self.spans):
+            raise ValueError(f"spans has no {min(missing)}")
+        return self
+
     @property
     def file_name(self) -> str:
         stamp = self.created.replace("-", "").replace(":", "").replace(".", "").replace("+0000", "Z")
@@ -251,7 +257,8 @@ def save(measurement: Measurement, folder: Path) -> Path:
     """
     path = folder / measurement.file_name
     with whole_file(path) as temporary:
-        text = json.dumps(measurement.model_dump(mode="json"), separators=(",", ":"))
+        data = with_schema("measurement", SCHEMA_VERSION, measurement.model_dump(mode="json"))
+        text = json.dumps(data, separators=(",", ":"))
         temporary.write_text(text + "\n", encoding="utf-8")
     return path
 

@@ -100,16 +100,16 @@ def evaluate(path: str | Path, run: str | Path | None = None, threads: int | Non
 def heldout_of(bundle: Bundle, run: Path | None = None) -> tuple[HeldOut, str]:
     """The held-out samples of the bundle's run, checked by sha256."""
     provenance = bundle.manifest.provenance
-    folder = run or (bundle.path / provenance["run_path"])
-    file = folder / "heldout.npz"
-    if not file.is_file():
+    folder = run or (bundle.path / provenance.run_path if provenance.run_path else None)
+    file = folder / "heldout.npz" if folder else None
+    if file is None or not file.is_file():
         raise InputError(
-            f"the held-out data of {bundle.path} is not at {folder}",
+            f"the held-out data of {bundle.path} is not at {folder or 'any recorded place'}",
             "a bundle carries its vectors, not its test set",
-            f"edgekd eval {bundle.path} --run RUN, where RUN is the run {provenance['run']}",
+            f"edgekd eval {bundle.path} --run RUN, where RUN is the run {provenance.run}",
         )
     sha = sha256_file(file)
-    if sha != provenance["heldout_sha256"]:
+    if sha != provenance.heldout_sha256:
         raise InputError(
             f"{file} is not the data {bundle.path} was gated on",
             "its sha256 differs: the run was made again",

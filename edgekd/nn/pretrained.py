@@ -110,7 +110,10 @@ def _read(path: Path) -> list[tuple[str, torch.Tensor]]:
         # torch goes on to advise weights_only=False, which would run whatever the file says.
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path} cannot be read as weights", f"{type(error).__name__}: {reason}", fix) from error
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
+        for name, value in content.items()
+    ):
         raise InputError(f"{path} holds no state dict", f"it holds a {type(content).__name__}", fix)
     return list(content.items())
 

@@ -31,10 +31,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
     try:
         state = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:  # a type that torch has not
         raise InputError(f"cannot read the weights {path}", str(error)) from None
     own = module.state_dict()
-    wrong = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
+    wrong = sorted(set(own) ^ set(state)) or [
+        n for n in own if (own[n].shape, own[n].dtype) != (state[n].shape, state[n].dtype)
+    ]
     if wrong:
         raise InputError(
             f"{path} holds another model's weights",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekd.bundle.manifest import read_manifest
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
 from edgekd.errors import InputError
@@ -33,7 +34,7 @@ class Collected:
 
     def run_of(self, bundle: Bundle) -> Run | None:
         """The run that a bundle was made from, if it is here."""
-        wanted = bundle.manifest.provenance.get("student_sha256")
+        wanted = bundle.manifest.provenance.student_sha256
         return next((run for run in self.runs if run.record.files and run.sha256 == wanted), None)
 
     def latest(self, sha256: str, target: str) -> Measurement | None:
@@ -106,7 +107,9 @@ def _is_measurement(path: Path) -> bool:
 
 
 def _add(found: Collected, path: Path) -> None:
-    if path.is_file():
+    if path.suffix == ".zip" and path.is_file():
+        read_manifest(path)  # says that it must be unpacked
+    elif path.is_file():
         found.measurements.append(load_measurement(path))
     elif is_run(path):
         record = read_record(path)

@@ -116,7 +116,7 @@ def _quality(recipe: str, scores: Mapping[str, float], at: dict[str, Value]) -> 
         Evidence(metric=name, value=value, unit=metrics.units.get(name, ""), conditions=at)
         for name, value in scores.items()
     ]
-    for name, (value, unit, more) in getattr(metrics, "as_claimed", lambda _: {})(scores).items():
+    for name, value, unit, more in getattr(metrics, "as_claimed", lambda *_: ())(scores, str(at.get("dataset"))):
         found.append(Evidence(metric=name, value=value, unit=unit, conditions={**at, **more}))
     return found
 

@@ -56,7 +56,7 @@ class StudentFacts(BaseModel):
 
 def origin_of(bundle: Bundle) -> Origin:
     """Raises InputError, naming the manifest, for a provenance that is something else."""
-    return _checked(Origin, bundle.manifest.provenance, f"{bundle.path / 'manifest.json'}: provenance")
+    return _checked(Origin, bundle.manifest.provenance.model_dump(), f"{bundle.path / 'manifest.json'}: provenance")
 
 
 def data_of(run: Run) -> Data:

@@ -88,12 +88,12 @@ def _bundle(bundle: Bundle) -> Html:
         ("bundle's sha256", element("code", bundle.sha256)),
         (
             "calibration",
-            f"{calibration.get('samples')} samples, sha256 {calibration.get('sha256')}" if calibration else "none",
+            f"{calibration.samples} samples, sha256 {calibration.sha256}" if calibration else "none",
         ),
-        ("test vectors", _named(m.vectors)),
+        ("test vectors", _named(m.vectors.model_dump())),
         ("runtime options", _named(m.runtime) or "the runtime's own"),
         ("versions", _named(m.versions)),
-        ("files", ", ".join(f"{name} {megabytes(f.get('bytes'))} MB" for name, f in m.files.items())),
+        ("files", ", ".join(f"{name} {megabytes(f.bytes)} MB" for name, f in m.files.items())),
     ]
     return folded(f"bundle {bundle.name}", facts(pairs))
 

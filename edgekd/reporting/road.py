@@ -56,7 +56,7 @@ def stops(
     road = _teacher(origin, first.metric, scale)
     loss = scale.loss(road[0].value, first.after) if road else None
     weights = manifest.weights
-    cost = [f"{count(weights.get('weights', 0))} weights", f"{count(weights.get('macs', 0))} MACs"]
+    cost = [f"{count(weights.weights)} weights", f"{count(weights.macs)} MACs"]
     for stage in origin.stages:
         if stage.role == "control" and first.metric in stage.test:
             cost.append(f"{significant(stage.test[first.metric])} without teacher")
@@ -81,12 +81,12 @@ def _after(gate: GateRecord, manifest: Manifest, measurement: Measurement | None
         return Stop(
             name,
             gate.after,
-            (f"{megabytes(manifest.weights.get('bytes'))} MB of weights",),
+            (f"{megabytes(manifest.weights.bytes)} MB of weights",),
             "export",
             gate.relative_loss,
         )
     graph = manifest.graphs["main"]
-    typed = manifest.files.get(graph.typed_onnx or graph.entry, {}).get("bytes")
+    typed = manifest.files[graph.typed_onnx or graph.entry].bytes
     return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed graph",), "build", gate.relative_loss)
 
 

@@ -183,7 +183,9 @@ def _check_checkpoint(path: Path, stage: Stage) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         found = {name.removeprefix("model."): tuple(value.shape) for name, value in state.items()}
     except Exception as error:  # zip, pickle and torch each raise their own
-        raise InputError(f"{path} is no checkpoint", str(error).splitlines()[0], fix) from None
+        raise InputError(
+            f"{path} is no checkpoint", (str(error).splitlines() or [type(error).__name__])[0], fix
+        ) from None
     own = {name: tuple(value.shape) for name, value in stage.model.state_dict().items()}
     if wrong := sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name)):
         raise InputError(f"{path} is another model's", f"{len(wrong)} tensors differ, the first is {wrong[0]}", fix)

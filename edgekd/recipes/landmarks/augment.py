@@ -52,11 +52,13 @@ def _centred(u: NDArray) -> NDArray:
     return 2.0 * u - 1.0
 
 
-def geometry(draw: Draws, boxes: NDArray, config: AugmentConfig) -> tuple[NDArray, NDArray, NDArray]:
+def geometry(draw: Draws, boxes: NDArray, points: NDArray, config: AugmentConfig) -> tuple[NDArray, NDArray, NDArray]:
     """How crop coordinates map to pixels: ``px = matrix @ crop + centre``.
 
     Args:
         boxes: (B, 4) px.
+        points: (B, N, 2) px; they matter where ``config.fit`` is ``points``: the crop then leaves the same room
+            around the turned points that the box leaves around the points.
 
     Returns:
         matrix (B, 2, 2), centre (B, 2), flipped (B,) bool. Crop coordinates are in -0.5..0.5, already
@@ -64,15 +66,20 @@ def geometry(draw: Draws, boxes: NDArray, config: AugmentConfig) -> tuple[NDArra
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
     centre = (boxes[:, :2] + boxes[:, 2:]).astype(np.float64) / 2
-    centre += sides * config.shift * np.stack([_centred(draw["shift_x"]), _centred(draw["shift_y"])], axis=1)
     angle = config.rotation * _centred(draw["rotation"])
+    cos, sin = np.cos(angle), np.sin(angle)
+    rotation = np.stack([np.stack([cos, -sin], axis=1), np.stack([sin, cos], axis=1)], axis=1)
+    if config.fit == "points":
+        turned = (points - centre[:, None]) @ rotation  # seen from the crop: each row times the inverse
+        low = turned.min(axis=1) - (points.min(axis=1) - boxes[:, :2])
+        high = turned.max(axis=1) + (boxes[:, 2:] - points.max(axis=1))
+        sides, centre = high - low, centre + np.einsum("bij,bj->bi", rotation, (low + high) / 2)
+    centre += sides * config.shift * np.stack([_centred(draw["shift_x"]), _centred(draw["shift_y"])], axis=1)
     flipped = draw["flip"] < config.flip
     # What gets wider gets lower by the same share: the proportions vary, the area hardly does.
     stretch = 0.5 * config.scale * _centred(draw["stretch"])
     scale = 1.0 + config.scale * _centred(draw["scale"])
     along = np.stack([scale * (1 + stretch) * np.where(flipped, -1, 1), scale * (1 - stretch)], axis=1) * sides
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotation = np.stack([np.stack([cos, -sin], axis=1), np.stack([sin, cos], axis=1)], axis=1)
     return rotation * along[:, None, :], centre, flipped
 
 

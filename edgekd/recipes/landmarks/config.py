@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.contracts import StrictModel
 from edgekd.recipes.contract import RecipeConfig, TrainSettings
+from edgekd.recipes.landmarks.published import published_set
 
 
 class DataConfig(StrictModel):
-    """``source`` is ``drawn`` (procedural faces, exact points) or any number of ``images:DIR``, ``video:FILE``."""
+    """``source`` is ``drawn`` (procedural faces, exact points), one published set (``300w:DIR``, ``cofw:DIR``,
+    ``wflw:DIR``), or any number of ``images:DIR``, ``video:FILE``."""
 
     source: tuple[str, ...] = ("drawn",)
-    points: Literal[68, 98, 29] = 68
+    points: Literal[68, 98, 29] = Field(68, description="left out: as many as the published set has")
     train: int = Field(20_000, ge=1, description="drawn training faces")
     val: int = Field(500, ge=1, description="drawn validation faces")
     test: int = Field(500, ge=1, description="drawn test faces, labels exact")
     label_noise: float = Field(0.03, ge=0, description="annotator noise on training labels, in eye distances")
-    held_out: float = Field(0.25, gt=0, lt=1, description="last share of every real source that is held out")
+    held_out: float = Field(0.25, gt=0, lt=1, description="last share of all images: and video: that is held out")
     cache: str = Field("", description="folder for found and labelled faces; empty = beside the run")
 
 
 class AugmentConfig(StrictModel):
     """Random changes of a training sample (A8); ranges are symmetric."""
 
-    factor: int = Field(1, ge=1, description="copies of each face per epoch; the authors: 300W 6, COFW 10, WFLW 5")
+    factor: int = Field(
+        1, ge=1, description="copies of each face per epoch; left out: the authors' of a set, 300W 6, COFW 10, WFLW 5"
+    )
+    fit: Literal["box", "points"] = Field(
+        "box", description="a turned face's crop: the turned box, or around the turned points, as the authors do"
+    )
     rotation: float = Field(0.5, ge=0, description="radians")
     scale: float = Field(0.1, ge=0, description="share of the crop's side")
     shift: float = Field(0.06, ge=0, description="share of the crop's side")
@@ -81,3 +89,15 @@ class Config(RecipeConfig):
     teacher: TeacherConfig = TeacherConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_published_set_has_it(cls, values: Any) -> Any:
+        """Fills in what a published source decides and nobody asked for: ``data.points``, ``augment.factor``."""
+        match values:
+            case {"data": {"source": [str(first), *_]} as data} if own := published_set(first):
+                values = {**values, "data": {"points": own.points, **data}}
+                augment = values.get("augment", {})
+                if isinstance(augment, Mapping):  # anything else is refused by the field itself
+                    values["augment"] = {"factor": own.factor, **augment}
+        return values

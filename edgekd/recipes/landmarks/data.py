@@ -1,9 +1,9 @@
-"""The recipe's data: drawn faces with exact points, or real pictures labelled by a black-box teacher."""
+"""The recipe's data: drawn faces with exact points, a published set, or pictures that a black box labels."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from edgekd.recipes.landmarks.config import AugmentConfig, Config
 from edgekd.recipes.landmarks.detector import points_box
 from edgekd.recipes.landmarks.flips import flip_permutation
 from edgekd.recipes.landmarks.pipeline import crop
-from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
+from edgekd.recipes.landmarks.published import published_set
+from edgekd.recipes.landmarks.published_faces import published_faces
+from edgekd.recipes.landmarks.store import Faces, FacesWriter, Rows, stored_faces
 
 Progress = Callable[[str, float], None]
 
@@ -35,7 +37,7 @@ class FaceSet:
     """Labelled faces; ``contract.SampleSet`` of the landmarks recipe.
 
     Args:
-        images: (M, S, S, 3) uint8 RGB; may be a memory map.
+        images: (M, S, S, 3) uint8 RGB; may be a memory map, or rows of one.
         points: (M, N, 2) float32, px of the image.
         boxes: (M, 4) float32, px of the image.
         augment: what ``batch`` changes at random; None: nothing, and ``batch`` crops as the pipeline does.
@@ -43,6 +45,7 @@ class FaceSet:
         factor: augmented copies of each face per epoch; the set is ``factor`` times as long (A8).
         input_size: side of the student's input, px.
         resampler: the io spec's.
+        truth: further arrays (M, ...) that a sample's truth has beside its points.
 
     Raises:
         ValueError: the arrays do not belong together.
@@ -50,7 +53,7 @@ class FaceSet:
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: NDArray[np.uint8] | Rows,
         points: NDArray[np.float32],
         boxes: NDArray[np.float32],
         *,
@@ -59,13 +62,14 @@ class FaceSet:
         input_size: int,
         resampler: str = "bilinear",
         factor: int = 1,
+        truth: Mapping[str, NDArray] | None = None,
     ) -> None:
         count = len(images)
         if images.ndim != 4 or points.shape[:1] != (count,) or points.shape[2:] != (2,) or boxes.shape != (count, 4):
             raise ValueError(f"images {images.shape}, points {points.shape} and boxes {boxes.shape} do not fit")
         self.images, self.points, self.boxes = images, points, boxes
         self.augment, self.seed, self.input_size, self.resampler = augment, seed, input_size, resampler
-        self.factor = factor
+        self.factor, self.truth = factor, dict(truth or {})
         self._flip = flip_permutation(points.shape[1])
 
     def __len__(self) -> int:
@@ -87,7 +91,7 @@ class FaceSet:
                 "landmarks": torch.from_numpy(labels.reshape(len(keys), -1).astype(np.float32)),
             }
         draw = augment.draws(self.seed, keys)
-        matrix, centre, flipped = augment.geometry(draw, boxes, self.augment)
+        matrix, centre, flipped = augment.geometry(draw, boxes, points, self.augment)
         images = torch.from_numpy(np.stack([self.images[k] for k in chosen]))
         x = augment.sample_crops(images, matrix, centre, self.input_size)
         labels = augment.crop_coordinates(points, matrix, centre, flipped, self._flip)
@@ -100,13 +104,14 @@ class FaceSet:
         """The face as the pipeline takes it, and its points in pixels of the same image."""
         index %= len(self.images)
         raw = {"image": np.array(self.images[index]), "box": np.array(self.boxes[index])}
-        return Sample(raw, {"landmarks": np.array(self.points[index])})
+        truth = {name: np.array(values[index]) for name, values in self.truth.items()}
+        return Sample(raw, {"landmarks": np.array(self.points[index]), **truth})
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over images, points and boxes, with their shapes."""
+        """sha256 over images, points, boxes and what else is true of them, with their shapes."""
         digest = hashlib.sha256()
-        for array in (self.images, self.points, self.boxes):
+        for array in (self.images, self.points, self.boxes, *self.truth.values()):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             for first in range(0, len(array), 256):
                 digest.update(np.ascontiguousarray(array[first : first + 256]).data)
@@ -130,7 +135,10 @@ def datasets(config: Config, cache: Path, progress: Progress) -> Datasets:
     """
     sources = config.data.source
     if not sources:
-        raise InputError("no data source", "data.source is empty", "--data images:DIR, video:FILE or drawn")
+        kinds = "--data 300w:DIR, cofw:DIR, wflw:DIR, images:DIR, video:FILE or drawn"
+        raise InputError("no data source", "data.source is empty", kinds)
+    if any(map(published_set, sources)):
+        return _published(config, cache, progress)
     if "drawn" not in sources:
         return _real(config, cache, progress)
     if set(sources) != {"drawn"}:
@@ -142,7 +150,14 @@ def datasets(config: Config, cache: Path, progress: Progress) -> Datasets:
     return _drawn(config, cache, progress)
 
 
-def _set(config: Config, name: str, images: NDArray, points: NDArray, boxes: NDArray) -> FaceSet:
+def _set(
+    config: Config,
+    name: str,
+    images: NDArray | Rows,
+    points: NDArray,
+    boxes: NDArray,
+    truth: Mapping[str, NDArray] | None = None,
+) -> FaceSet:
     return FaceSet(
         images,
         points,
@@ -151,7 +166,34 @@ def _set(config: Config, name: str, images: NDArray, points: NDArray, boxes: NDA
         factor=config.augment.factor if name == "train" else 1,
         seed=config.seed,
         input_size=config.student.input_size,
+        truth=truth,
     )
+
+
+def _published(config: Config, cache: Path, progress: Progress) -> Datasets:
+    sources = tuple(dict.fromkeys(config.data.source))
+    own = next(filter(None, map(published_set, sources)))
+    if len(sources) > 1:
+        raise InputError(
+            f"data.source mixes {own.name} with {len(sources) - 1} other sources",
+            "a published set is trained on and judged by itself, so that figures can be compared",
+            f"--data {own.kind}:DIR alone",
+        )
+    if config.data.points != own.points:
+        raise InputError(
+            f"{own.name} has {own.points} points, not {config.data.points}",
+            "data.points says otherwise",
+            f"leave it out, or --set data.points={own.points}",
+        )
+    if config.teacher.black_box:
+        raise InputError(
+            f"{own.name} needs no black-box teacher",
+            f"it has points of its own, and teacher.black_box is {config.teacher.black_box!r}",
+            "--preset paper, or leave --teacher out",
+        )
+    splits, provenance = published_faces(sources[0], config.student.input_size, config.seed, cache, progress)
+    sets = {name: _set(config, name, s.images, s.points, s.boxes, s.truth) for name, s in splits.items()}
+    return Datasets(sets["train"], sets["val"], sets["test"], provenance)
 
 
 def _drawn(config: Config, cache: Path, progress: Progress) -> Datasets:

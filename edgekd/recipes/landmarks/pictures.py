@@ -169,10 +169,13 @@ def parse_source(text: str) -> Source:
     if kind not in ("images", "video") or not rest:
         raise InputError(
             f"data source {text!r} is unknown",
-            "it must be drawn, images:DIR or video:FILE",
+            "it must be drawn, images:DIR, video:FILE, 300w:DIR, cofw:DIR or wflw:DIR",
             "--data images:DIR",
         )
-    path = existing(Path(rest).expanduser())
+    try:
+        path = existing(Path(rest).expanduser())
+    except RuntimeError as error:  # ~NAME of no such user
+        raise InputError(f"data source {text!r} cannot be found", str(error), "write the path out") from None
     if kind == "video" and path.is_dir():
         raise InputError(f"{path} is a folder", "video: takes a file", f"--data images:{rest}")
     return Source("images" if kind == "images" else "video", path.resolve())

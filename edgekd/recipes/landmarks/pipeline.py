@@ -191,13 +191,15 @@ def whole_picture(picture: Picture) -> Box:
 
 
 def _picture_and_box(raw: Arrays) -> tuple[Picture, NDArray]:
+    if "image" not in raw:
+        raise InputError("there is no image", f"the sample has {', '.join(sorted(raw)) or 'nothing'}")
     picture = np.asarray(raw["image"])
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise InputError(f"image is {picture.dtype} {picture.shape}", "it must be uint8 (height, width, 3), RGB")
-    box = np.asarray(raw["box"], np.float32) if "box" in raw else whole_picture(picture)
-    if box.shape != (4,):
-        raise InputError(f"box has shape {box.shape}", "it must be four numbers: x0, y0, x1, y1")
-    return picture, box
+    box = np.asarray(raw["box"]) if "box" in raw else whole_picture(picture)
+    if box.shape != (4,) or box.dtype.kind not in "iuf":
+        raise InputError(f"box is {box.dtype} {box.shape}", "it must be four numbers: x0, y0, x1, y1")
+    return picture, box.astype(np.float32)
 
 
 def _named(folder: Path, paths: list[Path]) -> Iterator[tuple[str, Picture]]:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from edgekd.errors import InputError, MachineError
+from edgekd.errors import EdgekdError, InputError, MachineError
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Of Pillow's many formats those of the suffixes; among the others is one whose reader starts a program (EPS).
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 100_000_000  # 10,000 x 10,000: some 1.5 GB while it is decoded and made RGB
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+
+
+# Containers that hold their own frames; a playlist would have other files, or addresses, opened.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts"
+_OWN_FILE_ONLY = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+_ORIENTATION = 0x0112  # EXIF's tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def is_video(path: Path) -> bool:
@@ -28,22 +47,32 @@ def existing(path: Path) -> Path:
     Raises:
         InputError: there is nothing at that path.
     """
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise InputError(f"{path} cannot be read", error.strerror or str(error), "check the path") from None
+    if not found:
         raise InputError(f"{path} does not exist", "no such file or folder", "check the spelling of the path")
     return path
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, *, as_stored: bool = False) -> Picture:
     """One picture, upright by its EXIF orientation; any mode becomes RGB, alpha is laid over white.
+
+    Args:
+        as_stored: not turned upright, where annotations speak of the pixels as they are stored.
 
     Raises:
         InputError: missing, not a picture, broken off, or too large to be decoded safely.
     """
     existing(path)
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return np.array(_as_rgb(upright), dtype=np.uint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is odd in a file that can be read all the same
+            with Image.open(path, formats=FORMATS) as image:
+                if not 0 < image.width * image.height <= MOST_PIXELS:
+                    raise Image.DecompressionBombError(f"{image.width} x {image.height} px, at most {MOST_PIXELS:,}")
+                return np.array(_as_rgb(image if as_stored else _upright(image)), dtype=np.uint8)
     except UnidentifiedImageError:
         raise InputError(
             f"{path} is not a picture",
@@ -52,13 +81,23 @@ def read_picture(path: Path) -> Picture:
         ) from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large", str(error), "scale it down first") from None
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise for broken files
-        raise InputError(f"{path} cannot be read", str(error), "is the file complete?") from None
+    except Exception as error:  # each of Pillow's decoders has its own for a broken file
+        raise InputError(
+            f"{path} cannot be read", str(error) or type(error).__name__, "is the file complete?"
+        ) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(int(image.getexif().get(_ORIENTATION, 1)))
+    except Exception:  # notes that are broken are no reason to refuse pixels that are whole
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # 16 bits and more; convert("RGB") would clip them to white
-        values = np.asarray(image, np.float64)
+        values = np.nan_to_num(np.asarray(image, np.float64), posinf=65535.0, neginf=0.0)
         top = 65535.0 if values.max() > 255 else 255.0
         image = Image.fromarray(np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8))
     if "A" in image.mode or "transparency" in image.info:
@@ -111,7 +150,7 @@ def video_frames(path: Path) -> Iterator[tuple[Picture, float]]:
         ) from None
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=_OWN_FILE_ONLY) as container:
             if not container.streams.video:
                 raise InputError(f"{path} holds no video", "it has no video stream", "give a video file")
             stream = container.streams.video[0]
@@ -129,11 +168,10 @@ def video_frames(path: Path) -> Iterator[tuple[Picture, float]]:
                     np.ascontiguousarray(np.rot90(picture, turns)),
                     min(1.0, count / total) if total else 0.0,
                 )
-    except av.FFmpegError as error:
-        raise InputError(
-            f"{path} cannot be decoded",
-            f"{error.strerror or error} after {count} frames",
-            "is the file complete?",
-        ) from None
+    except EdgekdError:
+        raise
+    except Exception as error:  # PyAV's own, and Python's for what a broken header says
+        why = f"{getattr(error, 'strerror', None) or error} after {count} frames"
+        raise InputError(f"{path} cannot be decoded", why, "is the file complete?") from None
     if not count:
         raise InputError(f"{path} holds no frame", "its video stream is empty", "give a video file")

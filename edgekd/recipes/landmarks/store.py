@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,7 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.errors import InputError, MachineError
+from edgekd.errors import EdgekdError, InputError, MachineError
+from edgekd.storage import read_array, read_json
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,26 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.points)
+
+
+class Rows:
+    """Chosen rows of a mapped array, which is never copied as a whole; as much of an array as a set needs.
+
+    Args:
+        array: (M, ...).
+        rows: (m,) row numbers.
+    """
+
+    def __init__(self, array: NDArray, rows: NDArray[np.int64]) -> None:
+        self._array, self._rows = array, rows
+        self.shape, self.ndim, self.dtype = (len(rows), *array.shape[1:]), array.ndim, array.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: int | slice) -> NDArray:
+        """One row, or a copy of some."""
+        return self._array[self._rows[which]]
 
 
 class FacesWriter:
@@ -115,18 +137,18 @@ def _write_whole(folder: Path, write: Callable[[FacesWriter], None]) -> None:
 
 def _open(folder: Path) -> Faces:
     try:
-        about = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        points, boxes, pictures = (
-            np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("points", "boxes", "pictures")
-        )
+        about = read_json(folder / "meta.json")
+        points, boxes, pictures = (read_array(folder / f"{name}.npy") for name in ("points", "boxes", "pictures"))
+        if not len(points) == len(boxes) == len(pictures) or not isinstance(about["meta"], dict):
+            raise ValueError("its parts do not hold the same faces")
         shape = (len(points), *about["shape"])
         images: NDArray[np.uint8]
         if len(points):
-            if (folder / "images.u8").stat().st_size != int(np.prod(shape)):
+            if (folder / "images.u8").stat().st_size != math.prod(shape):
                 raise ValueError("images.u8 has another size than its labels say")
             images = np.memmap(folder / "images.u8", np.uint8, mode="r", shape=shape)
         else:
             images = np.empty((0, 0, 0, 3), np.uint8)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Faces(images, points, boxes, pictures.astype(np.int64), about["meta"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, EdgekdError) as error:
         raise InputError(f"the face cache {folder} was changed", str(error), f"delete {folder}") from error
-    return Faces(images, points, boxes, pictures.astype(np.int64), about["meta"])

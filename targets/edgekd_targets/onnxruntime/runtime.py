@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.bundle.session import check_graph
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Probe, check_feeds
 from edgekd.errors import InputError, MachineError
@@ -42,6 +43,11 @@ class OrtSession:
         given = self.session.get_providers()
         if given[0] != PROVIDER:  # it falls back without a word
             raise MachineError(f"ONNX Runtime runs {graph.path.name} on {given[0]}, not {PROVIDER}")
+        inputs = {
+            value.name: (_dtype(value.type), [axis if isinstance(axis, int) else None for axis in value.shape])
+            for value in self.session.get_inputs()
+        }
+        check_graph(graph, inputs, [value.name for value in self.session.get_outputs()])
         self._names = [t.name for t in graph.io.outputs]
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
@@ -119,6 +125,12 @@ def _options(graph: Graph) -> Any:
     options.intra_op_num_threads = thread_count(graph.options)
     options.log_severity_level = 3
     return options
+
+
+def _dtype(kind: str) -> str:
+    """numpy's name of ``tensor(float)``."""
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
 
 
 def _computes(op: str) -> bool:

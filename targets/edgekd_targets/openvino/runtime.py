@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.bundle.session import check_graph
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Precision, Probe, check_feeds
 from edgekd.errors import InputError, MachineError
@@ -66,8 +67,10 @@ class OpenVinoSession:
                     model = core.read_model(graph.path)
                     model.reshape(dict(shapes))
                 self.compiled = core.compile_model(model, device, config)
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:  # its message may quote what is no text
             raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
+        if not shapes:  # with sizes of its own it is not what the io spec says
+            check_graph(graph, _inputs(self.compiled), {n for port in self.compiled.outputs for n in port.get_names()})
         self._request = self.compiled.create_infer_request()
         self._names = [t.name for t in graph.io.outputs]
 
@@ -137,7 +140,7 @@ def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str
     return sorted(((n, k, ms) for (n, k), ms in total.items()), key=lambda row: -row[2])
 
 
-def reason(error: RuntimeError) -> str:
+def reason(error: Exception) -> str:
     """The last line of OpenVINO's message that is not about its own source files."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line for line in lines if line and not line.startswith(("Exception from ", "Check "))]
@@ -196,6 +199,17 @@ def _macs(op: Any, layer: str) -> int | None:
     # [m, k] x [k, n] -> [m, n], either side transposed or not: k² = mk · kn / mn
     inner = isqrt(prod(first[-2:]) * prod(others[0][-2:]) // prod(out[-2:]))
     return prod(out) * inner
+
+
+def _inputs(compiled: Any) -> dict[str, tuple[str, list[int | None]]]:
+    """dtype and shape of each input; an axis of any size is None."""
+    return {
+        port.get_any_name(): (
+            str(port.get_element_type().to_dtype()),
+            [axis.get_length() if axis.is_static else None for axis in port.get_partial_shape()],
+        )
+        for port in compiled.inputs
+    }
 
 
 def _shape(port: Any) -> list[int]:

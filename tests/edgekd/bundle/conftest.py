@@ -18,6 +18,7 @@ def reseal() -> Callable[..., Path]:
 
     def write(folder: Path, **changes: Any) -> Path:
         data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        del data["$schema"]
         data["files"] = {
             p.name: {"sha256": sha256_file(p), "bytes": p.stat().st_size}
             for p in sorted(folder.iterdir())

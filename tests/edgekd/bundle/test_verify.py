@@ -158,9 +158,9 @@ def test_the_tolerance_of_int8_is_what_quantization_itself_did(tiny_bundles, cop
     folder = copy_of(tiny_bundles["onnxruntime"])
     change_vectors(folder, "built/", one_value(1e-2))
     facts = read_manifest(tiny_bundles["onnxruntime"]).vectors
-    assert verify(reseal(folder, vectors=facts | {"outputs_tolerance": 2e-2}), threads=1).passed
+    assert verify(reseal(folder, vectors=facts.model_copy(update={"outputs_tolerance": 2e-2})), threads=1).passed
     with pytest.raises(GateError):
-        verify(reseal(folder, vectors=facts | {"outputs_tolerance": 5e-3}), threads=1)
+        verify(reseal(folder, vectors=facts.model_copy(update={"outputs_tolerance": 5e-3})), threads=1)
 
 
 def test_a_bundles_graph_is_loaded_with_the_threads_asked_for(tiny_bundles, monkeypatch):

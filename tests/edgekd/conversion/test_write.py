@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekd.bundle.manifest import Manifest, read_manifest
+from edgekd.bundle.manifest import CalibrationFacts, Manifest, read_manifest
 from edgekd.bundle.open import open as open_bundle
 from edgekd.conversion import write as module
 from edgekd.conversion.export import export
@@ -48,7 +48,7 @@ def test_every_file_is_listed_with_its_size_and_sha256(exported):
         on_disk = {p.name for p in folder.iterdir()} - {"manifest.json"}
         assert set(manifest.files) == on_disk
         for name, facts in manifest.files.items():
-            assert facts == {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
+            assert (facts.sha256, facts.bytes) == (sha256_file(folder / name), (folder / name).stat().st_size)
     assert {"model.xml", "model.bin", "model.onnx", "vectors.npz", "README.md"} == set(manifest.files)
 
 
@@ -63,18 +63,19 @@ def test_the_manifest_says_what_it_is_and_where_it_came_from(exported, sharp_run
     )
     assert (manifest.precision_asked, manifest.precision) == ("int8", "int8")
     assert manifest.graphs["main"].io == run.record.io
-    assert manifest.calibration == {"sha256": canonical.calibration.sha256, "samples": len(canonical.calibration)}
+    calibration = canonical.calibration
+    assert manifest.calibration == CalibrationFacts(sha256=calibration.sha256, samples=len(calibration))
     assert read_manifest(exported["openvino"]).calibration is None
     source = manifest.provenance
-    assert source["student_sha256"] == sha256_file(sharp_run / "student.safetensors")
-    assert source["heldout_sha256"] == sha256_file(sharp_run / "heldout.npz")
-    assert (source["run"], source["seed"]) == ("sharp", run.record.seed)
-    assert (exported["onnxruntime"] / source["run_path"]).resolve() == sharp_run.resolve()
-    assert source["teacher_to_student"]["student"]["nme"] > 0
-    assert source["data"] == run.record.data
+    assert source.student_sha256 == sha256_file(sharp_run / "student.safetensors")
+    assert source.heldout_sha256 == sha256_file(sharp_run / "heldout.npz")
+    assert (source.run, source.seed) == ("sharp", run.record.seed)
+    assert (exported["onnxruntime"] / source.run_path).resolve() == sharp_run.resolve()
+    assert source.teacher_to_student["student"]["nme"] > 0
+    assert source.data == run.record.data
     assert {"torch", "onnx", "onnxruntime", "python"} <= set(manifest.versions)
     assert {"nncf", "openvino"} <= set(read_manifest(exported["openvino"]).versions)
-    assert manifest.weights == {k: int(v) for k, v in run.record.student.items()}
+    assert manifest.weights.model_dump() == run.record.student
 
 
 def test_the_licences_are_those_of_the_runs_pictures_labels_and_first_weights(sharp_run):
@@ -112,7 +113,7 @@ def test_vectors_are_held_out_samples_with_both_outputs(exported, canonical):
     for target, folder in exported.items():
         bundle = open_bundle(folder)
         vectors, manifest = bundle.vectors(), bundle.manifest
-        count = manifest.vectors["samples"]
+        count = manifest.vectors.samples
         assert count == 12
         heldout = canonical.heldout
         np.testing.assert_array_equal(vectors["raw"]["image"], heldout.raw["image"][:count])
@@ -123,9 +124,9 @@ def test_vectors_are_held_out_samples_with_both_outputs(exported, canonical):
         for index in range(count):
             found = bundle.session.run({"image": vectors["feeds"]["image"][index]})["landmarks"]
             np.testing.assert_allclose(found, vectors["built"]["landmarks"][index], atol=1e-5)
-        assert manifest.vectors["built_outputs_from"] == "this runtime, at export"
+        assert manifest.vectors.built_outputs_from == "this runtime, at export"
         gap = np.abs(vectors["built"]["landmarks"] - vectors["fp32"]["landmarks"]).max()
-        limit = manifest.vectors["outputs_tolerance"]
+        limit = manifest.vectors.outputs_tolerance
         assert limit == (1e-4 if target == "openvino" else pytest.approx(gap, rel=1e-3))
 
 
@@ -170,7 +171,7 @@ def test_where_the_runtime_does_not_run_the_reference_speaks_and_says_so(
     (result,) = export(sharp_run, ["onnxruntime"], "fp32", tmp_path)
     manifest = read_manifest(result.path)
     assert manifest.placement is None
-    assert manifest.vectors["built_outputs_from"] == "the fp32 reference"
+    assert manifest.vectors.built_outputs_from == "the fp32 reference"
     assert manifest.candidates[0].why == "not run here: no such CPU"
     assert [gate.arrow for gate in manifest.gates][-1] == "canonical ONNX → onnxruntime fp32 graph"
     assert "ONNX Runtime" in manifest.gates[-1].where

@@ -213,7 +213,7 @@ def make_bundle(tmp_path):
                 "device_by_macs": {"CPU": 1.0},
                 "precision_by_nodes": {"int8": 9, "fp32": 2},
             },
-            "vectors": {"samples": 8},
+            "vectors": {"samples": 8, "outputs_tolerance": 1e-4, "built_outputs_from": "this runtime, at export"},
             "licences": {"drawn": "Apache-2.0"},
             "provenance": {
                 "run": run.name,

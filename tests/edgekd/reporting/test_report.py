@@ -97,7 +97,7 @@ def test_nothing_that_a_file_says_becomes_markup(project, make_run, make_bundle)
         licences={HOSTILE: HOSTILE},
         candidates=[{"precision": "int8", "outcome": HOSTILE, "why": HOSTILE}],
         edgekd_version=HOSTILE,
-        vectors={HOSTILE: HOSTILE},
+        vectors={"samples": 8, "outputs_tolerance": 1e-4, "built_outputs_from": HOSTILE},
     )
     manifest = made / "manifest.json"
     data = json.loads(manifest.read_text())

@@ -9,6 +9,7 @@ from edgekd.recipes.landmarks.flips import FLIP_29
 NONE = AugmentConfig(rotation=0, scale=0, shift=0, flip=0, color=0, blur=0, noise=0, occlusion=0)
 KEYS = [(3, k) for k in range(64)]
 BOXES = np.tile(np.float32([20, 30, 120, 110]), (64, 1))
+POINTS = np.random.default_rng(1).uniform([30, 40], [110, 100], (64, 29, 2)).astype(np.float32)
 
 
 def only(**changes):
@@ -33,7 +34,7 @@ def test_draws_of_different_parameters_are_independent_and_uniform():
 
 
 def test_without_changes_the_crop_is_the_box():
-    matrix, centre, flipped = augment.geometry(augment.draws(0, KEYS), BOXES, NONE)
+    matrix, centre, flipped = augment.geometry(augment.draws(0, KEYS), BOXES, POINTS, NONE)
     np.testing.assert_allclose(matrix, np.tile(np.diag([100.0, 80.0]), (64, 1, 1)))
     np.testing.assert_allclose(centre, np.tile([70.0, 70.0], (64, 1)))
     assert not flipped.any()
@@ -43,7 +44,7 @@ def test_ranges_are_symmetric_and_reached_but_not_exceeded():
     keys = [(0, k) for k in range(3000)]
     boxes = np.tile(np.float32([0, 0, 100, 100]), (3000, 1))
     config = only(rotation=0.5, scale=0.1, shift=0.06, flip=0.5)
-    matrix, centre, flipped = augment.geometry(augment.draws(1, keys), boxes, config)
+    matrix, centre, flipped = augment.geometry(augment.draws(1, keys), boxes, np.tile(POINTS[:1], (3000, 1, 1)), config)
     angle = np.arctan2(-matrix[:, 0, 1], matrix[:, 1, 1])
     area = np.sqrt(np.abs(np.linalg.det(matrix))) / 100
     shift = (centre - 50) / 100
@@ -55,7 +56,33 @@ def test_ranges_are_symmetric_and_reached_but_not_exceeded():
     np.testing.assert_array_equal(np.linalg.det(matrix) < 0, flipped)
 
 
-def test_labels_follow_the_pixels_through_rotation_scale_shift_and_flip():
+def crop_coordinates(config, keys=KEYS):
+    matrix, centre, flipped = augment.geometry(augment.draws(2, keys), BOXES, POINTS, config)
+    own = augment.crop_coordinates(POINTS, matrix, centre, flipped, FLIP_29).reshape(64, 29, 2)
+    sides = np.sqrt((matrix**2).sum(axis=1))  # px along the crop's own axes
+    return own, sides, flipped
+
+
+def test_a_crop_fitted_to_the_points_leaves_the_boxs_room_around_them_however_they_are_turned():
+    own, sides, flipped = crop_coordinates(only(rotation=0.5, flip=0.5, fit="points"))
+    room = np.stack([(own.min(axis=1) + 0.5) * sides, (0.5 - own.max(axis=1)) * sides], axis=1)
+    room[flipped, :, 0] = room[flipped, ::-1, 0]
+    low, high = POINTS.min(axis=1) - BOXES[:, :2], BOXES[:, 2:] - POINTS.max(axis=1)
+    np.testing.assert_allclose(room, np.stack([low, high], axis=1), atol=1e-3)
+    assert np.ptp(sides[:, 0]) > 5  # a turned face is wider or narrower
+
+    kept, sides, _ = crop_coordinates(only(rotation=0.5, fit="box"))
+    np.testing.assert_allclose(sides, np.tile([100.0, 80.0], (64, 1)))
+    assert not np.allclose(kept.min(axis=1), own.min(axis=1), atol=0.01)
+
+
+def test_a_face_that_is_not_turned_has_the_same_crop_either_way():
+    one, other = (crop_coordinates(only(fit=fit, flip=0.5, scale=0.1, shift=0.05))[0] for fit in ("box", "points"))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("fit", ["box", "points"])
+def test_labels_follow_the_pixels_through_rotation_scale_shift_and_flip(fit):
     """A spot is painted at a point; where the changed crop shows it, the changed label must be."""
     rng = np.random.default_rng(0)
     points = rng.uniform([50, 45], [90, 95], (64, 29, 2)).astype(np.float32)
@@ -64,8 +91,8 @@ def test_labels_follow_the_pixels_through_rotation_scale_shift_and_flip():
         ys, xs = np.mgrid[:150, :150] + 0.5
         far = (xs - points[k, 0, 0]) ** 2 + (ys - points[k, 0, 1]) ** 2
         images[k] = (255 * np.exp(-far / 18)).astype(np.uint8)[..., None]
-    config = only(rotation=0.5, scale=0.15, shift=0.06, flip=0.5)
-    matrix, centre, flipped = augment.geometry(augment.draws(2, KEYS), BOXES, config)
+    config = only(rotation=0.5, scale=0.15, shift=0.06, flip=0.5, fit=fit)
+    matrix, centre, flipped = augment.geometry(augment.draws(2, KEYS), BOXES, points, config)
     x = augment.sample_crops(torch.from_numpy(images), matrix, centre, 96)[:, 0].numpy()
     ticks = (np.arange(96) + 0.5) / 96 - 0.5
     mass = x.sum(axis=(1, 2))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from edgekd import config
+from edgekd.errors import InputError
 from edgekd.measuring.claims import recipe_claims
 from edgekd.nn.cost import macs, weight_count
 from edgekd.recipes.landmarks.models import efficientnet, mobilenet_v2
@@ -38,6 +39,41 @@ def test_the_paper_preset_has_the_published_sizes_and_schedule():
     assert (found.train.epochs, found.train.batch_size, found.train.learning_rate) == (150, 70, 1e-3)  # A7
     assert (found.train.schedule, found.train.weight_decay) == ("time-decay", 0)
     assert (found.teacher.use, found.teacher.dropout, found.teacher.variance) == ("both", 0.5, 0.95)
+
+
+def test_the_paper_preset_waits_for_a_published_set_and_augments_as_the_authors_do():
+    found = config.resolve("landmarks", "paper")
+    assert found.data.source == ()
+    own = found.augment
+    assert (own.fit, own.rotation, own.scale, own.flip, own.occlusion) == ("points", 0.5, 0.0, 0.5, 0.0)  # A8
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "factor", "weights"),
+    [("300w", 68, 6, 2_432_200), ("cofw", 29, 10, 2_332_282), ("wflw", 98, 5, 2_509_060)],
+)
+def test_a_published_set_decides_points_and_copies(kind, points, factor, weights):
+    found = config.resolve("landmarks", "paper", settings=[f'data.source=["{kind}:somewhere"]'])
+    assert (found.data.points, found.augment.factor) == (points, factor)
+    assert weight_count(Recipe(found).student()) == weights
+    assert found.augment.fit == "points"  # what the preset says stays
+
+
+def test_what_is_asked_for_wins_over_the_published_set(tmp_path):
+    asked = ['data.source=["wflw:x"]', "data.points=68", "augment.factor=2"]
+    found = config.resolve("landmarks", "paper", settings=asked)
+    assert (found.data.points, found.augment.factor) == (68, 2)
+    own = tmp_path / "own.toml"
+    own.write_text(config.dump(config.resolve("landmarks", "paper", settings=asked[:1])))
+    assert "points = 98" in own.read_text()
+    assert config.resolve("landmarks", "quick", settings=asked[:1]).augment.factor == 1
+
+
+@pytest.mark.parametrize("setting", ["data.source=5", "data=5", 'data.source=[5, "wflw:x"]', "augment=3"])
+def test_values_of_another_type_are_refused_by_their_own_field(setting):
+    settings = ['data.source=["wflw:x"]', setting] if setting.startswith("augment") else [setting]
+    with pytest.raises(InputError, match=setting.partition("=")[0]):
+        config.resolve("landmarks", settings=settings)
 
 
 def test_the_recipes_own_line_about_the_student_is_true():
