@@ -116,16 +116,16 @@ def row(path: Path, target: str, settings: dict[str, Any], folder: Path, quick: 
         "target": target,
         "file_bytes": path.stat().st_size,
         "size_bytes": bundle.size_bytes,
-        "macs": manifest.weights["macs"],
+        "macs": manifest.weights.macs,
         "precision": str(manifest.precision),
         "precision_by_macs": manifest.placement.precision_by_macs if manifest.placement else {},
         "arrow": gate.arrow,
         "samples": gate.samples,
         "distance": {name: d.model_dump(mode="json") for name, d in gate.distance.items()},
         "candidates": [candidate(c) for c in manifest.candidates],
-        "provenance": {
-            k: v for k, v in manifest.provenance.items() if k in ("judged_on", "reference", "notes", "shapes")
-        },
+        "provenance": manifest.provenance.model_dump(
+            mode="json", include={"judged_on", "reference", "notes", "shapes"}
+        ),
     }
     if str(manifest.precision) != "fp32":
         (fp32,) = edgekd.export(path, [target], "fp32", folder / "fp32", **settings)

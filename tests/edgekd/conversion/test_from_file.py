@@ -66,15 +66,15 @@ def test_a_file_becomes_an_int8_bundle_that_is_judged_by_numbers_alone(int8):
         found = gate.distance["out/y"].sqnr_db
         assert found is None or found > 20
     assert lossy[-1].distance["out/y"].sqnr_db is not None  # int8 is not the file itself
-    assert manifest.weights["macs"] == 16 * 16 * 8 * 27 + 16 * 16 * 8 * 72 + 8 * 5
+    assert manifest.weights.macs == 16 * 16 * 8 * 27 + 16 * 16 * 8 * 72 + 8 * 5
 
 
 def test_what_calibrates_does_not_judge_and_both_are_recorded(int8):
     manifest = read_manifest(int8[1])
     source = manifest.provenance
-    assert manifest.calibration["samples"] == 12
-    assert (source["heldout_samples"], source["judged_on"], source["model"]) == (4, "feeds.npz", "net.onnx")
-    assert manifest.calibration["sha256"] != source["heldout_sha256"]
+    assert manifest.calibration.samples == 12
+    assert (source.heldout_samples, source.judged_on, source.model) == (4, "feeds.npz", "net.onnx")
+    assert manifest.calibration.sha256 != source.heldout_sha256
     made = canonical(int8[0], calibration=int8[0].parent / "feeds.npz")
     fed, judging = ([feeds["x"].tobytes() for feeds in part] for part in (made.calibration, made.heldout))
     assert len(set(fed)) == 12
@@ -133,7 +133,7 @@ def test_without_a_calibration_int8_is_refused_and_fp32_says_what_it_was_judged_
     assert "--calibration" in refused.error.fix
     manifest = read_manifest(exported(model, ["onnxruntime"], "auto")["onnxruntime"])
     assert manifest.precision == "fp32"
-    assert manifest.provenance["judged_on"] == "8 random feeds, seed 0"
+    assert manifest.provenance.judged_on == "8 random feeds, seed 0"
     assert manifest.candidates[0].why.startswith("int8 needs calibration samples")
 
 
@@ -471,7 +471,7 @@ def test_a_tflite_file_is_read_by_openvino_alone(tmp_path):
     assert other.error.fix == "--target openvino"
     manifest = read_manifest(bundle.path)
     assert manifest.graphs["main"].typed_onnx is None
-    assert "so it is its own reference" in manifest.provenance["notes"][0]
+    assert "so it is its own reference" in manifest.provenance.notes[0]
     assert manifest.gates[0].arrow == "canonical TFLite → openvino fp32 graph"
     assert verify(bundle.path, threads=1).passed
 
