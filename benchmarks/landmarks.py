@@ -301,7 +301,7 @@ def manifest_of(path: Path) -> dict[str, Any]:
     return {
         "precision": str(manifest.precision),
         "candidates": [
-            {"precision": str(c.precision), "outcome": c.outcome, "why": c.why, "median_ms": c.median_ms}
+            {"precision": c.label, "outcome": c.outcome, "why": c.why, "median_ms": c.median_ms}
             for c in manifest.candidates
         ],
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -51,16 +51,36 @@ class ImageSpec(StrictModel):
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
+    def normalized(self, pixels: Array) -> Array:
+        """(H, W, 3) uint8 RGB, already of its size, to (H, W, channels) float32."""
+        if self.color == "L":
+            from PIL import Image
+
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+        elif self.color == "BGR":
+            pixels = pixels[:, :, ::-1]
+        channels = pixels.shape[2]
+        mean, std = (np.asarray(values[:channels], np.float32) for values in (self.mean, self.std))
+        return (pixels.astype(np.float32) * np.float32(self.scale) - mean) / std
+
+
+DType = Literal[
+    "float16", "float32", "float64", "bool",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+
 
 class TensorSpec(StrictModel):
     """One named input or output.
 
-    An axis of ``shape`` is a size, or a name when it may be any size (``"rows"``).
+    An axis of ``shape`` is a size, or a name when it may be any size (``"rows"``). ``example`` is the shape that
+    gates and vectors have, where one may be any size.
     """
 
     name: str
     shape: tuple[Annotated[int, Field(ge=1, lt=2**31)] | str, ...]
-    dtype: Literal["float32", "uint8", "int64", "bool"] = "float32"
+    dtype: DType = "float32"
+    example: tuple[Annotated[int, Field(ge=1, lt=2**31)], ...] | None = None
     layout: str = ""
     range: tuple[float, float] | None = None
     unit: str = ""
@@ -118,6 +138,7 @@ class NodePlacement:
     device: str
     kernel: str = ""
     macs: int | None = 0
+    owner: str = ""  # the node of the typed graph (its name or its first output) that it is, where that is known
 
 
 @dataclass(frozen=True)
@@ -200,9 +221,31 @@ class Profile(StrictModel):
     device: str = "cpu"
     architectures: tuple[str, ...] = ()  # platform.machine() values this profile's device has; empty = any
     precisions: tuple[Precision, ...]
-    quantization: dict[str, Any] = Field(default_factory=dict)
+    quantization: tuple[dict[str, Any], ...] = ()  # ways to place int8; ``auto`` races those that pass
     lowerings: dict[str, str] = Field(default_factory=dict)
     runtime: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("quantization", mode="before")
+    @classmethod
+    def _one_table_is_one_way(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, dict) else value
+
+    @field_validator("quantization")
+    @classmethod
+    def _several_ways_have_names(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        names = [str(way.get("name", "")) for way in value]
+        if len(value) > 1 and (len(set(names)) < len(names) or not all(names)):
+            raise ValueError("several ways each need a name of their own")
+        return value
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """The first way to place int8; none where the profile has none."""
+        return dict(self.quantization[0]) if self.quantization else {}
+
+    def only(self, way: Mapping[str, Any]) -> Profile:
+        """This profile with one way to place int8."""
+        return self.model_copy(update={"quantization": (dict(way),)})
 
     @property
     def options(self) -> dict[str, Any]:
@@ -212,11 +255,15 @@ class Profile(StrictModel):
 
 @dataclass(frozen=True)
 class Source:
-    """What a Builder starts from: the canonical ONNX, its io spec, and our own student where there is one."""
+    """What a Builder starts from: the canonical graph, its io spec, and our own student where there is one.
 
-    onnx: Path
+    ``format`` is ``onnx`` for every target, or ``tflite``, which only some read.
+    """
+
+    model: Path
     io: IoSpec
     module: Any = None  # torch.nn.Module for the targets that convert from torch
+    format: Literal["onnx", "tflite"] = "onnx"
 
 
 @dataclass(frozen=True)
@@ -224,16 +271,21 @@ class Built:
     """What a Builder made, as paths inside ``out``.
 
     ``typed_onnx`` is the graph with its types in it (Q/DQ, casts), from which a device can rebuild and with
-    which the reference session checks the arrow before this one.
+    which the reference session checks the arrow before this one; None where it never was an ONNX, and ``entry``
+    itself holds the types.
     """
 
     entry: Path
-    typed_onnx: Path
+    typed_onnx: Path | None
     notes: tuple[str, ...] = ()
 
 
 class Builder(Protocol):
-    """``edgekd_targets.NAME.build``: the module itself fulfils this. May need a compiler or torch."""
+    """``edgekd_targets.NAME.build``: the module itself fulfils this. May need a compiler or torch.
+
+    A builder that starts from more than ONNX has ``FORMATS``, the names of ``Source.format`` that it takes, and
+    ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
+    """
 
     def versions(self) -> dict[str, str]:
         """Packages that decide what is built, with versions."""
@@ -246,7 +298,7 @@ class Builder(Protocol):
         calibration: Calibration | None,
         out: Path,
     ) -> Built:
-        """Quantizes, lowers and compiles into the folder ``out``."""
+        """Quantizes, by the profile's first way, lowers and compiles into the folder ``out``."""
 
     def reference(self, built: Built, io: IoSpec) -> Session:
         """The same typed graph, unoptimized, in a reference evaluator. Only gates use it."""
@@ -270,5 +322,5 @@ def check_feeds(io: IoSpec, feeds: Arrays) -> dict[str, Array]:
             raise InputError(f"{spec.name} has shape {list(value.shape)}", f"the model takes {list(spec.shape)}")
         if value.dtype.kind not in "biuf":
             raise InputError(f"{spec.name} is an array of {value.dtype}", f"the model takes {spec.dtype}")
-        ready[spec.name] = np.ascontiguousarray(value, dtype=spec.dtype)
+        ready[spec.name] = np.asarray(value, dtype=spec.dtype, order="C")  # ascontiguousarray gives a scalar an axis
     return ready

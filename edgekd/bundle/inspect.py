@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekd.bundle.manifest import GateRecord, Manifest, PlacementSummary
+from edgekd.bundle.manifest import Candidate, GateRecord, Manifest, PlacementSummary
 from edgekd.bundle.open import open as open_bundle
 from edgekd.bundle.placement import summarize
 from edgekd.contracts import NodePlacement
 from edgekd.errors import InputError, MachineError
 
+KEPT_SHOWN = 10
 Table = tuple[str, list[list[str]]]
 
 
@@ -58,8 +59,9 @@ class Inspection:
             rows = [["precision", "outcome", "ms at export", "why"]]
             for c in self.manifest.candidates:
                 median = "" if c.median_ms is None else f"{c.median_ms:.2f}"
-                rows.append([str(c.precision), c.outcome, median, c.why])
+                rows.append([c.label, c.outcome, median, c.why])
             tables.append((f"candidates ({self.manifest.raced})", rows))
+            tables += [_kept_float(c, verbose) for c in self.manifest.candidates if c.kept_float]
         return tables
 
     def lines(self) -> list[str]:
@@ -72,24 +74,51 @@ class Inspection:
                 f"inputs {facts['inputs']}, outputs {facts['outputs']}",
             ]
         m = self.manifest
-        source = m.provenance
+        size = f"{m.weights.weights:,} weights, {m.weights.macs / 1e6:.1f} M MACs"
         lines = [
-            f"{m.name}: {m.recipe} for {m.target}/{m.profile}, {m.precision} (asked {m.precision_asked}), "
-            f"{self.size_bytes / 1e6:.2f} MB, made {m.created} by edgekd {m.edgekd_version}",
-            f"student: {m.weights.weights:,} weights, {m.weights.macs / 1e6:.1f} M MACs; "
-            f"run {source.run} (preset {source.preset}, seed {source.seed})",
+            f"{m.name}: {m.recipe or 'foreign model'} for {m.target}/{m.profile}, {m.precision} "
+            f"(asked {m.precision_asked}), {self.size_bytes / 1e6:.2f} MB, made {m.created} by edgekd "
+            f"{m.edgekd_version}",
+            *(_foreign_lines(m, size) if m.recipe is None else _run_lines(m, size)),
             "versions: " + ", ".join(f"{k} {v}" for k, v in m.versions.items()),
         ]
         if m.calibration:
-            lines.append(f"calibration: {m.calibration.samples} training samples, {m.calibration.sha256[:12]}")
-        lines += [
-            f"{stage}: {gate.metric} {metrics[gate.metric]:.4g} on the run's test set"
-            for gate in m.gates[:1]
-            for stage, metrics in source.teacher_to_student.items()
-            if gate.metric in metrics
-        ]
+            lines.append(f"calibration: {m.calibration.samples} samples, {m.calibration.sha256[:12]}")
         lines += [f"licence: {what}: {licence}" for what, licence in m.licences.items()]
         return lines
+
+
+def _run_lines(m: Manifest, size: str) -> list[str]:
+    source = m.provenance
+    lines = [f"student: {size}; run {source.run} (preset {source.preset}, seed {source.seed})"]
+    return lines + [
+        f"{stage}: {gate.metric} {metrics[gate.metric]:.4g} on the run's test set"
+        for gate in m.gates[:1]
+        for stage, metrics in source.teacher_to_student.items()
+        if gate.metric in metrics
+    ]
+
+
+def _foreign_lines(m: Manifest, size: str) -> list[str]:
+    source = m.provenance
+    lines = [
+        f"model: {source.model}, {size}, sha256 {(source.model_sha256 or 'not recorded')[:12]}",
+        f"judged by numbers alone, on {source.heldout_samples} held-out samples of {source.judged_on}; "
+        f"reference: {source.reference}",
+    ]
+    return lines + [f"note: {note}" for note in source.notes]
+
+
+def _kept_float(candidate: Candidate, verbose: bool) -> Table:
+    """The nodes that could not be quantized; all of them with ``verbose``."""
+    kept = candidate.kept_float
+    shown = kept if verbose else kept[:KEPT_SHOWN]
+    rows = [["node", "op", "built in", "share of MACs", "why"]]
+    rows += [
+        [k.node, k.op, k.precision, "not attributed" if k.share is None else f"{k.share:.1%}", k.why] for k in shown
+    ]
+    more = "" if len(shown) == len(kept) else f", the {len(shown)} costliest; -v lists all"
+    return f"{candidate.label}: {len(kept)} nodes that multiply in floating point{more}", rows
 
 
 def inspect(path: str | Path, threads: int | None = None) -> Inspection:
@@ -164,11 +193,12 @@ def _shape(value: Any) -> list[int | str]:
 
 
 def _gate_row(gate: GateRecord) -> list[str]:
-    worst = max(gate.distance.values(), key=lambda d: d.relative_max, default=None)
+    worst = gate.worst[1] if gate.distance else None
     interval = "" if gate.interval is None else f"{gate.interval[0]:+.2%} … {gate.interval[1]:+.2%}"
+    numbers = gate.before is None or gate.after is None
     return [
         gate.arrow,
-        "" if gate.before is None or gate.after is None else f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
+        gate.limit if numbers else f"{gate.metric} {gate.before:.4g} → {gate.after:.4g}",
         "" if gate.relative_loss is None else f"{gate.relative_loss:+.2%}",
         interval,
         str(gate.samples),

@@ -21,20 +21,25 @@ NAME = "manifest.json"
 
 
 class Distance(StrictModel):
-    """How far outputs are from their reference: max|a-b| / max(1, max|b|), SQNR in dB, cosine."""
+    """How far outputs are from their reference: max|a-b| / max(1, max|b|), SQNR in dB, cosine.
+
+    ``equal`` is the share of values that are the same, for outputs that are counted and not measured.
+    """
 
     model_config = ConfigDict(ser_json_inf_nan="strings")  # a NaN output is infinitely far, and must be read back
 
     relative_max: float
     sqnr_db: float | None  # None where the outputs are identical
     cosine: float
+    equal: float | None = None
 
 
 class GateRecord(StrictModel):
-    """One arrow, judged on the run's held-out samples.
+    """One arrow, judged on held-out samples.
 
     ``before`` and ``after`` are the primary metric on either side of the arrow, ``interval`` the 95 %
     bootstrap interval of its relative loss, ``where`` names the runtime or the reference that was asked.
+    A model that has no metrics is judged by ``distance`` alone; ``metric`` is then empty.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
@@ -52,17 +57,57 @@ class GateRecord(StrictModel):
     passed: bool
     why: str = ""
 
+    @property
+    def worst(self) -> tuple[str, Distance]:
+        """The output that is farthest from its reference."""
+        return max(self.distance.items(), key=lambda item: (item[1].relative_max, -(item[1].sqnr_db or 0.0)))
+
+    @property
+    def said(self) -> str:
+        """What happened to the metric, or to the numbers where there is none."""
+        if self.before is not None and self.after is not None and self.relative_loss is not None:
+            return f"{self.metric} {self.before:.4g} → {self.after:.4g} ({self.relative_loss:+.2%})"
+        name, found = self.worst
+        if found.equal is not None:
+            return f"{name} {found.equal:.1%} equal"
+        sqnr = "equal" if found.sqnr_db is None else f"SQNR {found.sqnr_db:.1f} dB"
+        return f"{name} {sqnr}, max|a-b| {found.relative_max:.2g}"
+
+
+class KeptFloat(StrictModel):
+    """A node that multiplies, in a graph that was quantized, and does so in floating point all the same.
+
+    ``precision`` is what the runtime said it built; ``share`` is of all multiply-accumulates, None where they
+    could not be attributed.
+    """
+
+    node: str
+    op: str
+    precision: str
+    share: float | None
+    why: str
+
 
 class Candidate(StrictModel):
-    """One precision that was built for this bundle's target, and what became of it."""
+    """One precision that was built for this bundle's target, and what became of it.
+
+    ``way`` names how int8 was placed, where the profile has several ways.
+    """
 
     precision: Precision
+    way: str = ""
     outcome: str  # "shipped", "slower", "failed a gate", "cannot be built", ...
     why: str = ""
     median_ms: float | None = None
     ratio: float | None = None  # its time over the shipped one's, from interleaved blocks
     ratio_interval: tuple[float, float] | None = None
     gates: tuple[GateRecord, ...] = ()
+    precision_by_macs: dict[str, float] = Field(default_factory=dict)  # as built
+    kept_float: tuple[KeptFloat, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.precision} ({self.way})" if self.way else str(self.precision)
 
 
 class PlacementSummary(StrictModel):
@@ -76,10 +121,10 @@ class PlacementSummary(StrictModel):
 
 
 class GraphEntry(StrictModel):
-    """One graph of the bundle; paths are relative to it."""
+    """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types."""
 
     entry: InnerPath
-    typed_onnx: InnerPath
+    typed_onnx: InnerPath | None
     io: IoSpec
 
 
@@ -109,7 +154,7 @@ class WeightFacts(StrictModel):
 
 
 class Provenance(StrictModel):
-    """What the bundle was made from. Its maker may record more than is named here."""
+    """What the bundle was made from: a run, or a model file. Its maker may record more than is named here."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -122,6 +167,14 @@ class Provenance(StrictModel):
     data: dict[str, Any] = Field(default_factory=dict)
     teacher_to_student: dict[str, dict[str, float]] = Field(default_factory=dict)
     stages: tuple[dict[str, Any], ...] = ()
+    model: str | None = None
+    model_sha256: Sha256 | None = None
+    shapes: tuple[str, ...] = ()
+    judged_on: str = ""
+    calibrated_on: str = ""
+    heldout_samples: Count | None = None
+    reference: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class FileFacts(StrictModel):
@@ -160,7 +213,7 @@ class Manifest(StrictModel):
     def _files_are_a_bundles(self) -> Manifest:
         if "main" not in self.graphs:
             raise ValueError("graphs has no main")
-        wanted = ["vectors.npz", *(name for g in self.graphs.values() for name in (g.entry, g.typed_onnx))]
+        wanted = ["vectors.npz", *(name for g in self.graphs.values() for name in (g.entry, g.typed_onnx) if name)]
         if missing := [name for name in wanted if name not in self.files]:
             raise ValueError(f"files does not list {missing[0]}")
         taken = {same_name(NAME): NAME}

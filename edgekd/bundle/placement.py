@@ -33,8 +33,17 @@ def precision_shortfall(placement: Placement, precision: Precision) -> Share:
     """Share of MACs that are really in ``precision``, and the least that counts as built so.
 
     Compressed weights (w8, w4, palette) compute in floating point, so there any type will do; mixed is
-    whatever the profile mixed.
+    whatever the profile mixed. A graph that multiplies nothing is judged by its nodes.
     """
     if precision in (Precision.W8, Precision.W4, Precision.PALETTE, Precision.MIXED):
         return Share(1.0, 0.0)
-    return Share(placement.share_of_macs("precision").get(str(precision), 0.0), LEAST_SHARE)
+    shares = placement.share_of_macs("precision")
+    if not shares:
+        kinds = Counter(n.precision for n in placement.nodes if n.precision in set(Precision))
+        shares = {kind: count / kinds.total() for kind, count in kinds.items()}
+    return Share(shares.get(str(precision), 0.0), LEAST_SHARE)
+
+
+def quantized(precision: Precision) -> bool:
+    """Whether a calibration decides what it computes."""
+    return precision in (Precision.INT8, Precision.MIXED)

@@ -1,38 +1,39 @@
-"""``export``: a run becomes one bundle per target, each arrow gated, each precision proven or refused."""
+"""``export``: a run, or a model file, becomes one bundle per target, each arrow gated, each precision proven."""
 
 from __future__ import annotations
 
+import itertools
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import edgekd
-from edgekd import config as configuration
 from edgekd.bundle.health import not_installed
-from edgekd.bundle.manifest import Candidate, GateRecord
-from edgekd.contracts import Built, Graph, IoSpec, Precision, Profile, Source
-from edgekd.conversion.calibration import RunCalibration
-from edgekd.conversion.gates import Witness, judge, require, witness
-from edgekd.conversion.to_onnx import export_onnx
+from edgekd.bundle.manifest import Candidate
+from edgekd.bundle.placement import precision_shortfall, quantized
+from edgekd.contracts import Built, Graph, IoSpec, Precision, Profile
+from edgekd.conversion.from_file import FileRequest, is_model_file, make_foreign, reads, refusal
+from edgekd.conversion.gates import require
+from edgekd.conversion.kept_float import kept_float
 from edgekd.conversion.trial import Canonical, Trial
 from edgekd.conversion.write import write_bundle
 from edgekd.errors import EdgekdError, Exit, GateError, InputError, nearest
 from edgekd.measuring.race import race, time_ratio
-from edgekd.nn.folding import fold_batchnorm
-from edgekd.nn.onnx_reference import OnnxReference
-from edgekd.recipes.contract import Metrics, Pipeline
-from edgekd.recipes.weights import load_weights
-from edgekd.registry import builder, profile, recipe_part, runtime
+from edgekd.nn.sensitivity import sensitive_nodes
+from edgekd.registry import builder, profile, runtime
 from edgekd.run import Run, open_run
-from edgekd.storage import refuse_existing, row
-from edgekd.training.judge import Judge
+from edgekd.storage import refuse_existing
 
 Progress = Callable[[str, float], None]
+RACE_FEEDS = 16
+SENSITIVITY_FEEDS = 4
 WORTH = 1.03  # a lower precision must be more than 3 % faster to be shipped
+LEAST_MIXED = 0.05  # of the MACs in int8: a graph with fewer is one in floating point
 # From the most exact to the least: ties in the race go to the one that stands first.
 EXACTNESS = ("fp32", "bf16", "fp16", "mixed", "int8", "w8", "palette", "w4")
 
@@ -51,33 +52,40 @@ class Exported:
 
 
 def export(
-    run: str | Path,
+    model: str | Path,
     targets: Sequence[str],
     precision: str = "auto",
     out: str | Path = "bundles",
     *,
+    calibration: str | Path | None = None,
+    preprocess: str | Path | None = None,
+    shapes: Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Exported]:
     """Builds a bundle for each target. Each stands alone: one that fails does not stop the others.
 
     Args:
-        run: a complete run folder.
+        model: a complete run folder, or somebody's .onnx or .tflite file, which is judged by numbers alone.
         targets: ``TARGET[/PROFILE]``.
         precision: one of the profile's, or ``auto``: the fastest of them that passes its gates.
         out: where bundles go, each as ``RUN-TARGET[-PROFILE]``.
+        calibration: for a file: an .npz with an array per input, (samples, *the input's shape), or a folder of
+            pictures. Without it int8 is not built, and gates run on seeded noise; the manifest says so.
+        preprocess: for a folder: the TOML that says how pictures are fed (``samples.Preprocess``).
+        shapes: for a file: ``NAME=1,3,224,224`` or ``AXIS=1``; what is not named stays as it is.
 
     Raises:
-        InputError: unknown target, profile or precision; existing output; a damaged run.
-        GateError: the student or its canonical ONNX is not what was trained.
+        InputError: unknown target, profile or precision; existing output; a damaged run or file.
+        GateError: the canonical graph is not what was trained, or what the file computes.
     """
     tell = progress or (lambda what, share: None)
-    opened = open_run(Path(run))
+    source = _source(Path(model), calibration, preprocess, shapes)
     profiles = [profile(spec) for spec in targets]
     if not profiles:
         raise InputError("no target was named", fix="--target onnxruntime --target openvino")
     asked = _asked(precision, profiles)
-    folders = [Path(out) / bundle_name(opened, p) for p in profiles]
+    folders = [Path(out) / bundle_name(source.name, p) for p in profiles]
     for index, folder in enumerate(folders):
         if folder in folders[:index]:
             raise InputError(f"two targets make the same bundle {folder}", fix="name each target and profile once")
@@ -86,7 +94,13 @@ def export(
         builder(p.target)
     with tempfile.TemporaryDirectory(prefix="edgekd-") as temporary:
         tell("canonical ONNX", 0.0)
-        canonical = make_canonical(opened, Path(temporary) / "canonical.onnx")
+        if isinstance(source, Run):
+            from edgekd.conversion import from_run  # needs torch, which a file does not
+
+            canonical: Canonical = from_run.make_canonical(source, Path(temporary) / "canonical.onnx")
+        else:
+            graph = Path(temporary) / f"canonical.{source.format}"
+            canonical = make_foreign(source, graph, [p.target for p in profiles])
         results = []
         for index, (p, folder) in enumerate(zip(profiles, folders, strict=True)):
             work = Path(temporary) / f"{index}-{p.target}"
@@ -102,53 +116,22 @@ def export(
     return results
 
 
-def bundle_name(run: Run, profile: Profile) -> str:
-    return f"{run.name}-{profile.target}" + ("" if profile.name == "default" else f"-{profile.name}")
+def bundle_name(name: str, profile: Profile) -> str:
+    return f"{name}-{profile.target}" + ("" if profile.name == "default" else f"-{profile.name}")
 
 
-def make_canonical(run: Run, path: Path) -> Canonical:
-    """Student -> pipeline -> canonical ONNX, gated at each arrow.
-
-    The first arrow compares the student, restored from its file and fed through the pipeline as it is now,
-    with the outputs that training recorded: a changed weight or pre-processing constant ends here.
-    """
-    record = run.record
-    settings = configuration.restore(record.recipe, record.config, str(run.path))
-    recipe = recipe_part(record.recipe, "recipe").Recipe(settings)
-    pipeline: Pipeline = recipe_part(record.recipe, "pipeline").Pipeline(record.io)
-    metrics: Metrics = recipe_part(record.recipe, "metrics").METRICS
-    student = recipe.student()
-    load_weights(student, run.weights)
-    student.eval()
-    heldout = run.heldout()
-    raws, io = heldout.raws(), record.io
-    gates: list[GateRecord] = []
-
-    def gate(arrow: str, before: Witness, after: Witness, where: str) -> None:
-        truths, fp32 = heldout.truths(), Precision.FP32
-        gates.append(judge(arrow, before, after, precision=fp32, where=where, metrics=metrics, truths=truths))
-        require(gates[-1])
-
-    call = Judge(io, pipeline, metrics).caller(student)
-    trained = Witness([row(heldout.student, i) for i in range(len(raws))], pipeline, raws)
-    restored = witness(call, pipeline, raws)
-    gate("training → student and pipeline", trained, restored, "PyTorch")
-    folded = fold_batchnorm(student)
-    export_onnx(folded, io, path)
-    reference = OnnxReference(path, io)
-    exported = witness(reference.run, pipeline, raws)
-    gate("student → canonical ONNX", restored, exported, reference.name)
-    return Canonical(
-        run=run,
-        source=Source(path, io, folded),
-        pipeline=pipeline,
-        metrics=metrics,
-        heldout=heldout,
-        calibration=RunCalibration(run, pipeline),
-        student=restored,
-        onnx=exported,
-        gates=gates,
-    )
+def _source(
+    path: Path, calibration: str | Path | None, preprocess: str | Path | None, shapes: Sequence[str]
+) -> Run | FileRequest:
+    if is_model_file(path) and not path.is_dir():
+        given = [Path(p) if p is not None else None for p in (calibration, preprocess)]
+        return FileRequest(path, given[0], given[1], tuple(shapes))
+    if path.is_file():
+        raise InputError(f"{path} is neither a run folder nor a model", "models end in .onnx or .tflite")
+    if calibration is not None or preprocess is not None or shapes:
+        why = "a run brings its own calibration and shapes"
+        raise InputError("--calibration, --preprocess and --shape are for model files", why)
+    return open_run(path)
 
 
 def _export_one(
@@ -160,14 +143,28 @@ def _export_one(
     overwrite: bool,
     tell: Progress,
 ) -> Path:
-    wanted = [asked] if asked else list(profile.precisions)
-    trials = []
-    for index, precision in enumerate(wanted):
-        tell(f"building {precision}", index / (len(wanted) + 1))
-        trials.append(_try(canonical, profile, precision, work))
+    if not reads(profile.target, canonical.source.format):
+        raise refusal(profile.target, canonical.source.format)
+    wanted = [(p, way) for p in ([asked] if asked else profile.precisions) for way in _ways(profile, p)]
+    trials: list[Trial] = []
+
+    def attempt(precision: Precision, way: Mapping[str, Any], done: float) -> Trial:
+        trial = Trial(precision, Built(work, None), [], way)
+        tell(f"building {trial.label}", done / (len(wanted) + 1))
+        out = work / str(len(trials))
+        out.mkdir()
+        _try(trial, canonical, profile, asked, out)
+        trials.append(trial)
+        return trial
+
+    for index, (precision, way) in enumerate(wanted):
+        trial = attempt(precision, way, index)
+        kept = _kept_way(trial, canonical) if asked is None else None
+        if kept is not None:
+            attempt(precision, kept, index + 0.5)
     passed = [t for t in trials if t.error is None]
     if not passed:
-        raise trials[0].error if len(trials) == 1 and trials[0].error else _all_failed(profile, trials)
+        raise _all_failed(profile, trials)
     tell("racing", len(wanted) / (len(wanted) + 1))
     chosen, raced = _choose(canonical, profile, passed)
     return write_bundle(
@@ -184,26 +181,45 @@ def _export_one(
     )
 
 
-def _try(canonical: Canonical, profile: Profile, precision: Precision, work: Path) -> Trial:
-    """Builds one precision, checks its types, and gates typed graph and built graph apart."""
-    from edgekd.bundle.placement import precision_shortfall
+def _ways(profile: Profile, precision: Precision) -> Sequence[Mapping[str, Any]]:
+    """To place int8; for every other precision there is one, which needs no settings."""
+    return profile.quantization if quantized(precision) and profile.quantization else ({},)
 
-    out = work / str(precision)
-    out.mkdir()
+
+def _kept_way(trial: Trial, canonical: Canonical) -> dict[str, Any] | None:
+    """The same way with the most sensitive nodes in floating point, where its quantized graph is not exact enough."""
+    typed, calibration, least = trial.built.typed_onnx, canonical.calibration, canonical.least_db
+    too_far = len(trial.gates) == 1 and not trial.gates[0].passed
+    if not quantized(trial.precision) or not too_far or typed is None or calibration is None or least is None:
+        return None
+    feeds = list(itertools.islice(calibration, SENSITIVITY_FEEDS))
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+        kept = sensitive_nodes(canonical.source.model, typed, canonical.source.io, feeds, least, Path(folder))
+    name = f"{trial.way.get('name', trial.way['recipe'])}, sensitive nodes kept"
+    return {**trial.way, "name": name, "keep_float": [*trial.way.get("keep_float", ()), *kept]} if kept else None
+
+
+def _try(trial: Trial, canonical: Canonical, profile: Profile, asked: Precision | None, out: Path) -> None:
+    """Builds one candidate, checks its types, and gates typed graph and built graph apart."""
     target, make = runtime(profile.target), builder(profile.target)
-    io = canonical.source.io
-    trial = Trial(precision, Built(out, out), [])
+    io, precision = canonical.source.io, trial.precision
     try:
-        calibration = canonical.calibration if precision == Precision.INT8 else None
-        trial.built = make.build(canonical.source, profile, precision, calibration, out)
-        graph = _graph(trial, profile, io)
+        calibration = canonical.calibration if quantized(precision) else None
+        if quantized(precision) and calibration is None:
+            raise InputError(
+                f"{precision} needs calibration samples",
+                "the ranges of its numbers come from real inputs",
+                "--calibration FILE.npz, or --calibration DIR --preprocess FILE.toml",
+            )
+        chosen = profile.only(trial.way) if trial.way else profile
+        trial.built = make.build(canonical.source, chosen, precision, calibration, out)
         reference = make.reference(trial.built, io)
         typed = canonical.witness(reference)
         # A typed fp32 graph also stands for bf16, whose types the runtime only gives when it loads.
         typed_precision = Precision.FP32 if precision == Precision.BF16 else precision
         gate = canonical.judge(
-            f"canonical ONNX → {profile.target} {precision} graph",
-            canonical.onnx,
+            f"canonical {_kind(canonical)} → {profile.target} {precision} graph",
+            canonical.reference,
             typed,
             typed_precision,
             getattr(reference, "name", "reference"),
@@ -213,16 +229,21 @@ def _try(canonical: Canonical, profile: Profile, precision: Precision, work: Pat
         probe = target.probe()
         if not probe.can_run:
             trial.why = f"not run here: {probe.why}"
-            return trial
-        trial.session = target.load(graph)
-        trial.placement = target.placement(graph)
+            return
+        trial.placement = target.placement(_graph(trial, profile, io))
+        if quantized(precision):
+            trial.kept_float = kept_float(trial.placement, trial.built, trial.way)
         share = precision_shortfall(trial.placement, precision)
-        if share.found < share.limit:
+        if asked is None and precision == Precision.INT8 and LEAST_MIXED <= share.found < share.limit:
+            trial.precision = Precision.MIXED  # nobody asked for int8: this is called what it is
+        elif share.found < share.limit:
             raise GateError(
                 f"{profile.target}: {precision} was asked and not built",
-                f"{share.found:.0%} of the multiply-accumulates are {precision}, at least {share.limit:.0%} must be",
+                f"{share.found:.0%} of the multiply-accumulates are {precision}, at least {share.limit:.0%} must be"
+                + _most_of(trial),
                 "edgekd inspect shows it by node; ask for another --precision",
             )
+        trial.session = target.load(_graph(trial, profile, io))
         trial.witness = canonical.witness(trial.session)
         gate = canonical.judge(
             f"{profile.target} {precision} graph → built",
@@ -235,8 +256,8 @@ def _try(canonical: Canonical, profile: Profile, precision: Precision, work: Pat
         require(gate)
         # Two arrows that each lose a little must not lose too much together.
         gate = canonical.judge(
-            f"student → {profile.target} {precision}, whole road",
-            canonical.student,
+            f"{canonical.origin} → {profile.target} {precision}, whole road",
+            canonical.first,
             trial.witness,
             precision,
             f"{profile.target} {probe.version}, here",
@@ -249,7 +270,20 @@ def _try(canonical: Canonical, profile: Profile, precision: Precision, work: Pat
         trial.error = not_installed(error)
         if trial.error is None:
             raise
-    return trial
+
+
+def _kind(canonical: Canonical) -> str:
+    return {"onnx": "ONNX", "tflite": "TFLite"}[canonical.source.format]
+
+
+def _most_of(trial: Trial) -> str:
+    """Why the largest of the nodes that stayed in floating point did."""
+    if not trial.kept_float:
+        return ""
+    largest = max(trial.kept_float, key=lambda node: node.share or 0.0)
+    return (
+        f"; {len(trial.kept_float)} nodes stayed in floating point, {largest.node} ({largest.op}) first: {largest.why}"
+    )
 
 
 def _choose(canonical: Canonical, profile: Profile, passed: list[Trial]) -> tuple[Trial, str]:
@@ -261,20 +295,19 @@ def _choose(canonical: Canonical, profile: Profile, passed: list[Trial]) -> tupl
         for trial in passed[1:]:
             trial.why = "listed later in the profile; not raced"
         return passed[0], "not raced"
-    feeds = [canonical.pipeline.preprocess(raw) for raw in canonical.heldout.raws()[:16]]
-    results = race({str(t.precision): t.session for t in passed if t.session}, feeds)
+    results = race({t.label: t.session for t in passed if t.session}, canonical.feeds(RACE_FEEDS))
     for trial in passed:
-        trial.median_ms = results[str(trial.precision)].median_ms
-    slower = {t.precision: results[str(t.precision)].slower for t in passed}
-    fastest = min(passed, key=lambda t: slower[t.precision].value)
-    close = [t for t in passed if slower[t.precision].value <= WORTH * slower[fastest.precision].value]
+        trial.median_ms = results[trial.label].median_ms
+    slower = {t.label: results[t.label].slower for t in passed}
+    fastest = min(passed, key=lambda t: slower[t.label].value)
+    close = [t for t in passed if slower[t.label].value <= WORTH * slower[fastest.label].value]
     chosen = min(close, key=lambda t: EXACTNESS.index(str(t.precision)))
     for trial in passed:
-        trial.ratio = time_ratio(results[str(trial.precision)], results[str(chosen.precision)])
+        trial.ratio = time_ratio(results[trial.label], results[chosen.label])
         if trial is chosen:
             trial.why = "the fastest here" if trial is fastest else "under 3 % from the fastest here, and more exact"
-        elif slower[trial.precision].value < slower[chosen.precision].value:
-            trial.why = f"under 3 % faster than {chosen.precision}, which is more exact"
+        elif slower[trial.label].value < slower[chosen.label].value:
+            trial.why = f"under 3 % faster than {chosen.label}, which is more exact"
         else:
             trial.why = _why_slower(trial, chosen)
     return chosen, "raced"
@@ -282,7 +315,7 @@ def _choose(canonical: Canonical, profile: Profile, passed: list[Trial]) -> tupl
 
 def _why_slower(trial: Trial, chosen: Trial) -> str:
     """What the slower graph executes that the shipped one does not, where it should have been the faster one."""
-    why = f"slower than {chosen.precision} here"
+    why = f"slower than {chosen.label} here"
     exactness = [EXACTNESS.index(str(t.precision)) for t in (trial, chosen)]
     if exactness[0] <= exactness[1] or trial.placement is None or chosen.placement is None:
         return why
@@ -302,20 +335,29 @@ def _candidate(trial: Trial, chosen: Trial) -> Candidate:
         outcome, why = "cannot be built or run here", f"{trial.error.what}: {trial.error.why}"
     return Candidate(
         precision=trial.precision,
+        way=str(trial.way.get("name", "")),
         outcome=outcome,
         why=why,
         median_ms=trial.median_ms,
         ratio=trial.ratio.value if trial.ratio else None,
         ratio_interval=(trial.ratio.low, trial.ratio.high) if trial.ratio else None,
         gates=tuple(trial.gates),
+        precision_by_macs=trial.placement.share_of_macs("precision") if trial.placement else {},
+        kept_float=trial.kept_float,
     )
 
 
 def _all_failed(profile: Profile, trials: list[Trial]) -> EdgekdError:
     errors = [t.error for t in trials if t.error]
     kind = max(errors, key=lambda e: e.code)
-    whys = "; ".join(f"{t.precision}: {t.error.what} ({t.error.why})" for t in trials if t.error)
-    return type(kind)(f"{profile.target}: no precision passed", whys, kind.fix)
+    same = len({error.what for error in errors}) == 1  # what stops one candidate often stops them all
+    reasons: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.error:
+            why = trial.error.why if same else f"{trial.error.what} ({trial.error.why})"
+            reasons.setdefault(why, []).append(trial.label)
+    whys = "; ".join(why if len(who) == len(trials) else f"{', '.join(who)}: {why}" for why, who in reasons.items())
+    return type(kind)(kind.what if same else f"{profile.target}: no precision passed", whys, kind.fix)
 
 
 def _asked(precision: str, profiles: Sequence[Profile]) -> Precision | None:

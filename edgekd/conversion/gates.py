@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.bundle.distance import distance
-from edgekd.bundle.manifest import GateRecord
+from edgekd.bundle.manifest import Distance, GateRecord
 from edgekd.contracts import Array, Arrays, Precision
 from edgekd.errors import GateError
 from edgekd.measuring.quality import bootstrap_loss, relative_loss
@@ -21,16 +21,22 @@ METRIC_LIMITS = {  # most of the fp32 metric that may be lost, as a share of its
     Precision.FP16: 0.001,
 }
 METRIC_LIMIT = 0.02  # int8, compressed weights, mixed
+# A model without metrics, in any precision below fp32: the least SQNR of every output. At 20 dB the noise is a tenth
+# of the output, and the cosine at least 0.995; sound calibrations to int8 lie between 25 and 45 dB, bf16 near 50.
+SQNR_LIMIT = 20.0
+EQUAL_LIMIT = 0.98  # of an output that is counted (a class, a mask): the least share that stays as it was
 
 
 class Witness:
     """What one side of an arrow says about the held-out samples: outputs and, with a pipeline, predictions."""
 
-    def __init__(self, outputs: Sequence[Arrays], pipeline: Pipeline, raws: Sequence[Arrays]) -> None:
+    def __init__(
+        self, outputs: Sequence[Arrays], pipeline: Pipeline | None = None, raws: Sequence[Arrays] = ()
+    ) -> None:
         self.outputs = {n: np.stack([o[n] for o in outputs]) for n in outputs[0]}
-        self.predictions: list[dict[str, Any]] = [
-            pipeline.postprocess(o, raw) for o, raw in zip(outputs, raws, strict=True)
-        ]
+        self.predictions: list[dict[str, Any]] = (
+            [pipeline.postprocess(o, raw) for o, raw in zip(outputs, raws, strict=True)] if pipeline else []
+        )
 
 
 def witness(run: Callable[[Arrays], Mapping[str, Array]], pipeline: Pipeline, raws: Sequence[Arrays]) -> Witness:
@@ -86,6 +92,38 @@ def judge(
         passed=not why,
         why=why,
     )
+
+
+def judge_numbers(arrow: str, before: Witness, after: Witness, *, precision: Precision, where: str) -> GateRecord:
+    """Compares the two sides of an arrow of a model that has no metrics, output by output."""
+    distances = {n: distance(after.outputs[n], before.outputs[n]) for n in before.outputs}
+    exact = precision == Precision.FP32
+    found = [why for name, d in distances.items() if (why := _shortfall(name, d, exact))]
+    allowed = f"outputs within {NUMERIC_LIMIT:g}" if exact else f"SQNR of every output at least {SQNR_LIMIT:g} dB"
+    return GateRecord(
+        arrow=arrow,
+        where=where,
+        limit=allowed,
+        samples=len(next(iter(before.outputs.values()))),
+        distance=distances,
+        passed=not found,
+        why="; ".join(found),
+    )
+
+
+def _shortfall(name: str, found: Distance, exact: bool) -> str:
+    """Why an output is too far from its reference; empty where it is not."""
+    if found.equal is not None:
+        least = 1.0 if exact else EQUAL_LIMIT
+        return "" if found.equal >= least else f"{found.equal:.1%} of {name} are equal, at least {least:.0%} must be"
+    if exact:
+        differ = f"{name} differs by {found.relative_max:.3g}, allowed {NUMERIC_LIMIT:g}"
+        return "" if found.relative_max <= NUMERIC_LIMIT else differ
+    if not np.isfinite(found.relative_max):
+        return f"{name} is not finite"
+    if found.sqnr_db is None or found.sqnr_db >= SQNR_LIMIT:
+        return ""
+    return f"{name} has an SQNR of {found.sqnr_db:.1f} dB, at least {SQNR_LIMIT:g} dB must be"
 
 
 def require(record: GateRecord) -> None:

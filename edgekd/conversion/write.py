@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Literal, cast
@@ -21,16 +20,16 @@ from edgekd.bundle.manifest import (
     WeightFacts,
     write_manifest,
 )
-from edgekd.bundle.placement import summarize
-from edgekd.contracts import Array, Precision, Profile
+from edgekd.bundle.placement import quantized, summarize
+from edgekd.contracts import Array, Precision, Profile, TensorSpec
 from edgekd.conversion.trial import Canonical, Trial
 from edgekd.registry import builder
-from edgekd.run import RunRecord
 from edgekd.storage import sha256_file, whole_folder, write_arrays, write_text
 
 VECTORS = 16  # enough to rotate through; small enough to travel
 FEEDS_TOLERANCE = 2 / 255  # resamplers of two Pillow versions may differ in the last bit of a pixel
 FP32_TOLERANCE = 1e-4
+VECTORS_BYTES = 32 << 20  # of feeds, before compression: large pictures are fewer
 
 
 def write_bundle(
@@ -47,22 +46,23 @@ def write_bundle(
     edgekd_version: str,
 ) -> Path:
     """Copies what was built, adds vectors, README and manifest, and renames the folder into place."""
-    run, record = canonical.run, canonical.run.record
+    facts = canonical.facts(folder)
     with whole_folder(folder, overwrite) as temporary:
         for file in sorted(chosen.built.entry.parent.iterdir()):
             shutil.copyfile(file, temporary / file.name)
+        typed = chosen.built.typed_onnx
         entry = GraphEntry(
-            entry=chosen.built.entry.name, typed_onnx=chosen.built.typed_onnx.name, io=canonical.source.io
+            entry=chosen.built.entry.name, typed_onnx=typed.name if typed else None, io=canonical.source.io
         )
         vectors, tolerances = _vectors(canonical, chosen)
         write_arrays(temporary / "vectors.npz", vectors)
         write_text(temporary / "README.md", _readme(folder.name, canonical, profile, chosen))
-        data = record.data
+        calibration = canonical.calibration if quantized(chosen.precision) else None
         manifest = Manifest(
             name=folder.name,
             edgekd_version=edgekd_version,
             created=created,
-            recipe=record.recipe,
+            recipe=facts["recipe"],
             target=profile.target,
             profile=profile.name,
             precision_asked=asked,
@@ -70,29 +70,17 @@ def write_bundle(
             raced=cast(Literal["raced", "not raced", "single candidate"], raced),
             graphs={"main": entry},
             runtime=profile.options,
-            versions={**record.versions, **builder(profile.target).versions()},
+            versions={**facts["versions"], **builder(profile.target).versions()},
             calibration=(
-                CalibrationFacts(sha256=canonical.calibration.sha256, samples=len(canonical.calibration))
-                if chosen.precision == Precision.INT8
-                else None
+                CalibrationFacts(sha256=calibration.sha256, samples=len(calibration)) if calibration else None
             ),
             gates=(*canonical.gates, *chosen.gates),
             candidates=tuple(candidates),
             placement=summarize(chosen.placement) if chosen.placement else None,
             vectors=tolerances,
-            licences=_licences(record),
-            provenance=Provenance(
-                run=run.name,
-                run_path=os.path.relpath(run.path.resolve(), folder.resolve()),
-                student_sha256=run.sha256,
-                heldout_sha256=record.files["heldout.npz"],
-                seed=record.seed,
-                preset=record.preset,
-                data=data,
-                teacher_to_student={s.name: s.test for s in record.stages},
-                stages=tuple(s.model_dump(mode="json") for s in record.stages),
-            ),
-            weights=WeightFacts.model_validate(record.student),
+            licences=facts["licences"],
+            provenance=Provenance.model_validate(facts["provenance"]),
+            weights=WeightFacts.model_validate(facts["weights"]),
             files={
                 f.relative_to(temporary).as_posix(): FileFacts(sha256=sha256_file(f), bytes=f.stat().st_size)
                 for f in sorted(temporary.rglob("*"))
@@ -104,14 +92,15 @@ def write_bundle(
 
 
 def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], VectorFacts]:
-    count = min(VECTORS, len(canonical.heldout))
-    raws = canonical.heldout.raws()[:count]
-    feeds = [canonical.pipeline.preprocess(raw) for raw in raws]
+    first = canonical.feeds(1)[0]
+    size = sum(np.asarray(value).nbytes for value in first.values())
+    count = min(VECTORS, len(next(iter(canonical.reference.outputs.values()))), max(1, VECTORS_BYTES // max(1, size)))
+    raws, feeds = canonical.raws(count), canonical.feeds(count)
     arrays: dict[str, Array] = {}
     for part, rows in (("raw", raws), ("feeds", feeds)):
-        for name in rows[0]:
+        for name in rows[0] if rows else ():
             arrays[f"{part}/{name}"] = np.stack([r[name] for r in rows])
-    for name, value in canonical.onnx.outputs.items():
+    for name, value in canonical.reference.outputs.items():
         arrays[f"fp32/{name}"] = value[:count]
     tolerance = FP32_TOLERANCE
     built = chosen.witness
@@ -120,10 +109,10 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], Vec
             arrays[f"built/{name}"] = value[:count]
         if chosen.precision != Precision.FP32:
             # Another CPU may round another way; it must not add more than quantization itself did.
-            found = max(distance(v, canonical.onnx.outputs[n]).relative_max for n, v in built.outputs.items())
+            found = max(distance(v, canonical.reference.outputs[n]).relative_max for n, v in built.outputs.items())
             tolerance = max(FP32_TOLERANCE, found)
     else:
-        for name, value in canonical.onnx.outputs.items():
+        for name, value in canonical.reference.outputs.items():
             arrays[f"built/{name}"] = value[:count]
     facts = VectorFacts(
         samples=count,
@@ -134,28 +123,15 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], Vec
     return arrays, facts
 
 
-def _licences(record: RunRecord) -> dict[str, str]:
-    """Of pictures, labels and the weights that training started from, as far as they are known."""
-    licences = {str(s["source"]): str(s.get("licence", "unknown")) for s in record.data.get("sources", [])}
-    labels = record.data.get("labels", {})
-    if labels:
-        licences[f"labels ({labels.get('teacher', 'unknown')})"] = str(labels.get("licence", "unknown"))
-    for stage in record.stages:
-        if stage.starts_from:
-            source = stage.starts_from["source"]
-            licences[f"weights {stage.name} started from ({source})"] = stage.starts_from.get("license", "unknown")
-    return licences
-
-
 def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) -> str:
     io = canonical.source.io
-    inputs = "\n".join(f"- in `{t.name}` {list(t.shape)} {t.dtype}: {t.meaning}" for t in io.inputs)
-    outputs = "\n".join(f"- out `{t.name}` {list(t.shape)} {t.dtype}: {t.meaning} ({t.unit})" for t in io.outputs)
-    gate = chosen.gates[-1]
+    inputs = "\n".join(f"- in {_tensor(t)}" for t in io.inputs)
+    outputs = "\n".join(f"- out {_tensor(t)}" for t in io.outputs)
+    said = canonical.readme(name, chosen.gates[-1], chosen.precision)
     return f"""# {name}
 
-A {canonical.run.record.recipe} student for {profile.target} ({profile.title}), {chosen.precision}.
-On {gate.samples} held-out samples its {gate.metric} is {gate.after:.4g}, {gate.before:.4g} before {chosen.precision}.
+{said.what} for {profile.target} ({profile.title}), {chosen.precision}.
+{said.found}
 
 {inputs}
 {outputs}
@@ -166,10 +142,13 @@ On {gate.samples} held-out samples its {gate.metric} is {gate.after:.4g}, {gate.
 ```python
 import edgekd
 
-bundle = edgekd.open("{name}")
-raw = {{key: value[0] for key, value in bundle.vectors()["raw"].items()}}
-prediction = bundle.predict(raw)
+{said.snippet}
 ```
 
 `manifest.json` holds the proof: gates, precision as built, provenance, licences, sha256 of every file.
 """
+
+
+def _tensor(spec: TensorSpec) -> str:
+    unit = f" ({spec.unit})" if spec.unit else ""
+    return f"`{spec.name}` {list(spec.shape)} {spec.dtype}" + (f": {spec.meaning}{unit}" if spec.meaning else "")

@@ -76,13 +76,15 @@ def evaluate(path: str | Path, run: str | Path | None = None, threads: int | Non
     """
     folder = Path(path)
     artifact = open_artifact(str(folder), None, threads)
+    pipeline = artifact.pipeline()
+    if pipeline is None:
+        fix = "edgekd verify runs its vectors, edgekd inspect shows how far it is from the file it was made of"
+        raise InputError(f"{folder} is a foreign model", "it has no metrics", fix)
     if isinstance(artifact, RunArtifact):
         heldout, sha = artifact.run.heldout(), artifact.run.record.files["heldout.npz"]
     else:
         heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
-    pipeline, metrics, call = artifact.pipeline(), artifact.metrics(), artifact.load().run
-    if pipeline is None:
-        raise InputError(f"{folder} is a foreign model", "it has no metrics", "edgekd verify runs its vectors")
+    metrics, call = artifact.metrics(), artifact.load().run
     found = predictions(call, pipeline, heldout.raws())
     return Evaluation(
         artifact=artifact.name,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekd.contracts import Array, Arrays, IoSpec, check_feeds
+from edgekd.errors import MachineError
 
 
 class OnnxReference:
@@ -23,12 +24,23 @@ class OnnxReference:
         options.log_severity_level = 3
         self.io = io
         self.name = f"ONNX Runtime {onnxruntime.__version__}, unoptimized"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class
+            raise MachineError(f"{self.name}, cannot load the graph", _said(error)) from None
         self._names = [t.name for t in io.outputs]
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        values = self._session.run(self._names, check_feeds(self.io, feeds))
+        ready = check_feeds(self.io, feeds)
+        try:
+            values = self._session.run(self._names, ready)
+        except Exception as error:
+            raise MachineError(f"{self.name}, cannot run the graph", _said(error)) from None
         return {n: np.asarray(v) for n, v in zip(self._names, values, strict=True)}
 
     def reset(self) -> None:
         pass  # state is carried by edgekd.bundle.session, never here
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

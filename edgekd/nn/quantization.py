@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.contracts import Calibration
-from edgekd.errors import InputError, nearest
+from edgekd.errors import EdgekdError, InputError, MachineError, nearest
+
+# Errors of a quantizer that the graph is not to blame for.
+_NOT_THE_GRAPHS = (EdgekdError, ModuleNotFoundError, OSError, MemoryError)
 
 
 def quantize(source: Path, out: Path, calibration: Calibration, options: Mapping[str, Any]) -> None:
@@ -30,6 +33,7 @@ def quantize(source: Path, out: Path, calibration: Calibration, options: Mapping
         InputError: an unknown recipe or setting.
     """
     settings = dict(options)
+    settings.pop("name", None)  # the profile's own, for its candidates
     name = settings.pop("recipe", None)
     if name not in RECIPES:
         raise InputError(f"there is no quantization recipe {name!r}", fix="there are: " + ", ".join(sorted(RECIPES)))
@@ -39,6 +43,7 @@ def quantize(source: Path, out: Path, calibration: Calibration, options: Mapping
 def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: dict[str, Any]) -> None:
     """ONNX Runtime's static quantization: U8S8 per channel is the placement its own kernels fuse."""
     import onnx
+    import onnxruntime
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -74,19 +79,27 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
     _nothing_left(settings, "onnxruntime")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(out),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=per_channel,
-            activation_type=activation,
-            weight_type=weight,
-            calibrate_method=method,
-            nodes_to_exclude=excluded,
-            extra_options=extra,
-        )
+        onnxruntime.set_default_logger_severity(3)  # its own sessions warn of what its own rewriting left over
+        try:
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared),
+                str(out),
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=per_channel,
+                activation_type=activation,
+                weight_type=weight,
+                calibrate_method=method,
+                nodes_to_exclude=excluded,
+                extra_options=extra,
+            )
+        except _NOT_THE_GRAPHS:
+            raise
+        except Exception as error:  # it raises whatever a graph that it did not foresee makes it raise
+            raise MachineError("ONNX Runtime's quantizer cannot quantize the graph", _first_line(error)) from None
+        finally:
+            onnxruntime.set_default_logger_severity(2)
     # The pre-processing adds opset imports that nothing in the graph uses; strict parsers refuse them.
     model = onnx.load(out)
     used = {node.domain for node in model.graph.node}
@@ -98,18 +111,46 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
 
 def _nncf(source: Path, out: Path, calibration: Calibration, settings: dict[str, Any]) -> None:
     """NNCF with bias correction: the placement OpenVINO fuses, a little more accurate than min-max alone."""
+    import nncf  # noqa: F401, before its output is redirected: its logger keeps the stream that it finds
     import onnx
 
+    model = onnx.load(source)
+    excluded = _excluded(model, settings.pop("keep_float", []))
     with _quiet():
-        import nncf
+        onnx.save(_by_nncf(model, calibration, settings, excluded), str(out))
 
-        model = onnx.load(source)
-        presets = {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}
-        preset = _choice(settings, "preset", presets, "mixed")
-        fast = settings.pop("fast_bias_correction", True)
-        excluded = _excluded(model, settings.pop("keep_float", []))
-        _nothing_left(settings, "nncf")
-        quantized = nncf.quantize(
+
+def quantize_openvino(model: Any, calibration: Calibration, options: Mapping[str, Any]) -> Any:
+    """The OpenVINO model of what never was an ONNX, quantized by NNCF.
+
+    Raises:
+        InputError: another recipe than nncf, or a setting that it has not.
+    """
+    import nncf  # noqa: F401, before its output is redirected: its logger keeps the stream that it finds
+
+    settings = dict(options)
+    name = settings.pop("recipe", None)
+    if name != "nncf":
+        raise InputError(f"the quantization recipe {name} starts from ONNX alone", fix='recipe = "nncf"')
+    settings.pop("name", None)
+    nodes = [op.get_friendly_name() for op in model.get_ordered_ops()]
+    excluded = settings.pop("keep_float", [])
+    for node in excluded:
+        if node not in nodes:
+            raise InputError(f"quantization.keep_float: the graph has no node {node!r}", fix=nearest(node, nodes))
+    with _quiet():
+        return _by_nncf(model, calibration, settings, excluded)
+
+
+def _by_nncf(model: Any, calibration: Calibration, settings: dict[str, Any], excluded: list[str]) -> Any:
+    import nncf
+
+    presets = {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}
+    preset = _choice(settings, "preset", presets, "mixed")
+    fast = settings.pop("fast_bias_correction", True)
+    _nothing_left(settings, "nncf")
+    try:
+        return nncf.quantize(
             model,
             nncf.Dataset(calibration),
             preset=preset,
@@ -117,7 +158,10 @@ def _nncf(source: Path, out: Path, calibration: Calibration, settings: dict[str,
             fast_bias_correction=fast,
             ignored_scope=nncf.IgnoredScope(names=excluded) if excluded else None,
         )
-    onnx.save(quantized, str(out))
+    except _NOT_THE_GRAPHS:
+        raise
+    except Exception as error:  # it raises what its many backends raise
+        raise MachineError("NNCF cannot quantize the graph", _first_line(error)) from None
 
 
 RECIPES: dict[str, Callable[[Path, Path, Calibration, dict[str, Any]], None]] = {
@@ -156,6 +200,11 @@ def _excluded(model: Any, keep_float: list[str]) -> list[str]:
                 f"quantization.keep_float: the graph has no node {name!r}", fix=nearest(name, ["first", "last", *known])
             )
     return excluded
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 @contextmanager

@@ -30,8 +30,12 @@ class Data(BaseModel):
 
 
 class Origin(BaseModel):
-    """A manifest's provenance, as far as a report shows it."""
+    """A manifest's provenance, as far as a report shows it: of a run, or of a model file (``model``)."""
 
+    model: str | None = None
+    model_sha256: str | None = None
+    judged_on: str = ""
+    reference: str = ""
     run: str | None = None
     run_path: str | None = None
     student_sha256: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from edgekd.bundle.manifest import Candidate, GateRecord, PlacementSummary
 from edgekd.reporting.collect import Collected
 from edgekd.reporting.formatting import ABSENT, between, change, milliseconds, ratio, share, significant
-from edgekd.reporting.page import Html, badge, element, note, section, table
+from edgekd.reporting.page import Html, badge, element, folded, note, section, table
 from edgekd.reporting.scale import UNKNOWN, Scale
 
 GATES, RACE, PLACEMENT = "Gates", "Candidates", "Precision as built"
@@ -53,6 +53,7 @@ def placement_section(found: Collected) -> Html:
         parts.append(
             note("It was not run at export: nothing could be read back.") if placement is None else _bar(placement)
         )
+        parts += [_kept_float(c) for c in bundle.manifest.candidates if c.kept_float]
     return section(PLACEMENT, lead, parts)
 
 
@@ -63,13 +64,13 @@ def bundle_sections(found: Collected, scales: Mapping[str | None, Scale]) -> lis
 
 
 def _gate(gate: GateRecord) -> list[Html | str]:
-    worst = max(gate.distance.values(), key=lambda d: d.relative_max, default=None)
+    worst = gate.worst[1] if gate.distance else None
     where = element("span", f"in {gate.where}; limit: {gate.limit}", class_="side")
     verdict = badge("passed" if gate.passed else "failed", "good" if gate.passed else "bad")
     low, high = gate.interval or (None, None)
     return [
         element("span", gate.arrow, where),
-        f"{significant(gate.before)} → {significant(gate.after)}",
+        ABSENT if gate.after is None else f"{significant(gate.before)} → {significant(gate.after)}",
         change(gate.relative_loss),
         between(low, high) or ABSENT,
         str(gate.samples),
@@ -85,13 +86,23 @@ def _candidate(candidate: Candidate) -> list[Html | str]:
     shipped = candidate.outcome == "shipped"
     outcome = badge("shipped", "good") if shipped else candidate.outcome
     return [
-        str(candidate.precision),
+        candidate.label,
         element("span", outcome),
         milliseconds(candidate.median_ms),
         ratio(candidate.ratio, low, high),
         change(last.relative_loss) if last is not None else ABSENT,
         candidate.why or ABSENT,
     ]
+
+
+def _kept_float(candidate: Candidate) -> Html:
+    """The nodes that multiply in floating point although the graph was quantized."""
+    columns = ("node", "op", "built in", "share of MACs", "why")
+    rows: list[list[Html | str]] = [
+        [k.node, k.op, k.precision, ABSENT if k.share is None else share(k.share), k.why] for k in candidate.kept_float
+    ]
+    title = f"{candidate.label}, {candidate.outcome}: {len(rows)} nodes multiply in floating point"
+    return folded(title, table(columns, rows, columns[3:4]))
 
 
 def _bar(placement: PlacementSummary) -> Html:

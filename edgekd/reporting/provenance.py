@@ -9,7 +9,7 @@ from edgekd.bundle.open import Bundle
 from edgekd.measuring.measurement import Measurement
 from edgekd.reporting.collect import Collected
 from edgekd.reporting.formatting import count, megabytes
-from edgekd.reporting.origin import data_of, origin_of, student_of
+from edgekd.reporting.origin import Origin, data_of, origin_of, student_of
 from edgekd.reporting.page import Child, Html, element, facts, folded, section, table
 from edgekd.run import Run
 
@@ -83,13 +83,12 @@ def _bundle(bundle: Bundle) -> Html:
     calibration = m.calibration
     pairs: list[tuple[str, Child]] = [
         ("made", f"{m.created} by edgekd {m.edgekd_version}"),
-        ("from", f"run {origin.run}, preset {origin.preset}, seed {origin.seed}"),
-        ("student's sha256", element("code", str(origin.student_sha256))),
+        *_source(origin),
         ("held-out data's sha256", element("code", str(origin.heldout_sha256))),
         ("bundle's sha256", element("code", bundle.sha256)),
         (
             "calibration",
-            f"{calibration.samples} training samples, sha256 {calibration.sha256}" if calibration else "none",
+            f"{calibration.samples} samples, sha256 {calibration.sha256}" if calibration else "none",
         ),
         ("test vectors", _named(m.vectors.model_dump())),
         ("runtime options", _named(m.runtime) or "the runtime's own"),
@@ -97,6 +96,19 @@ def _bundle(bundle: Bundle) -> Html:
         ("files", ", ".join(f"{name} {megabytes(f.bytes)} MB" for name, f in m.files.items())),
     ]
     return folded(f"bundle {bundle.name}", facts(pairs))
+
+
+def _source(origin: Origin) -> list[tuple[str, Child]]:
+    """The run or the model file that it was made from."""
+    if origin.model is not None:
+        return [
+            ("from", f"{origin.model}, judged on {origin.judged_on}; reference: {origin.reference}"),
+            ("model's sha256", element("code", str(origin.model_sha256))),
+        ]
+    return [
+        ("from", f"run {origin.run}, preset {origin.preset}, seed {origin.seed}"),
+        ("student's sha256", element("code", str(origin.student_sha256))),
+    ]
 
 
 def _named(values: Mapping[str, Any]) -> str:

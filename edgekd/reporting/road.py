@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekd.bundle.manifest import GateRecord, Manifest
@@ -20,13 +20,17 @@ TITLE = "The road"
 
 @dataclass(frozen=True)
 class Stop:
-    """One model on the road. ``loss`` is what the arrow that leads to it lost, as a share of the metric."""
+    """One model on the road. ``loss`` is what the arrow that leads to it lost, as a share of the metric.
+
+    ``said`` stands for the value where there is no metric.
+    """
 
     name: str
     value: float | None
     cost: tuple[str, ...] = ()
     verb: str = ""
     loss: float | None = None
+    said: str = "reference"
 
 
 def road_section(found: Collected, scales: Mapping[str | None, Scale]) -> Html:
@@ -56,9 +60,14 @@ def stops(
     for stage in origin.stages:
         if stage.role == "control" and first.metric in stage.test:
             cost.append(f"{significant(stage.test[first.metric])} without teacher")
-    road.append(Stop("student, PyTorch", first.after, tuple(cost), "distil", loss))
+    if origin.model is not None:
+        road.append(Stop(origin.model, None, tuple(cost)))
+        rest = gates
+    else:
+        road.append(Stop("student, PyTorch", first.after, tuple(cost), "distil", loss))
     for gate in rest:
-        road.append(_after(gate, manifest, measurement, size_bytes))
+        stop = _after(gate, manifest, measurement, size_bytes)
+        road.append(replace(stop, said=gate.said) if gate.after is None else stop)
     return road
 
 
@@ -76,8 +85,9 @@ def _after(gate: GateRecord, manifest: Manifest, measurement: Measurement | None
             "export",
             gate.relative_loss,
         )
-    typed = manifest.files[manifest.graphs["main"].typed_onnx].bytes
-    return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed ONNX",), "build", gate.relative_loss)
+    graph = manifest.graphs["main"]
+    typed = manifest.files[graph.typed_onnx or graph.entry].bytes
+    return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed graph",), "build", gate.relative_loss)
 
 
 def _device_cost(measurement: Measurement | None, size_bytes: int) -> tuple[str, ...]:
@@ -146,7 +156,7 @@ def _arrow(stop: Stop) -> Html:
 
 
 def _stop(stop: Stop, unit: str) -> Html:
-    value: Child = significant(stop.value, unit) if stop.value is not None else "reference"
+    value: Child = significant(stop.value, unit) if stop.value is not None else stop.said
     cost: list[Any] = [element("span", item) for item in stop.cost]
     return element(
         "div",

@@ -101,3 +101,12 @@ def test_an_unknown_key_of_ones_own_profile_is_named(tmp_path):
     (tmp_path / "mine.toml").write_text(OWN_PROFILE.replace("precisions", "precision"))
     with pytest.raises(InputError, match=r"mine\.toml: (unknown key 'precision'|precisions is missing)"):
         registry.profile(f"openvino/{tmp_path / 'mine.toml'}")
+
+
+def test_several_ways_to_place_int8_each_need_a_name(tmp_path):
+    way = '\n[[quantization]]\nrecipe = "nncf"\n'
+    (tmp_path / "one.toml").write_text(OWN_PROFILE + way)
+    assert registry.profile(f"openvino/{tmp_path / 'one.toml'}").way == {"recipe": "nncf"}
+    (tmp_path / "two.toml").write_text(OWN_PROFILE + way + way)
+    with pytest.raises(InputError, match="quantization"):
+        registry.profile(f"openvino/{tmp_path / 'two.toml'}")

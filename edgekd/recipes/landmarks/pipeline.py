@@ -163,14 +163,7 @@ class Pipeline:
         """
         picture, box = _picture_and_box(raw)
         pixels = crop(picture, box, self.size, self.image.resampler)
-        if self.image.color == "L":
-            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
-        elif self.image.color == "BGR":
-            pixels = pixels[:, :, ::-1]
-        channels = pixels.shape[2]
-        mean = np.asarray(self.image.mean[:channels], np.float32)
-        std = np.asarray(self.image.std[:channels], np.float32)
-        values = (pixels.astype(np.float32) * np.float32(self.image.scale) - mean) / std
+        values = self.image.normalized(pixels)
         if self.input.layout == "NCHW":
             values = values.transpose(2, 0, 1)
         return {self.input.name: np.ascontiguousarray(values[None], dtype=self.input.dtype)}

@@ -20,15 +20,15 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
     """``model.onnx``, which is also the typed graph."""
     model = out / "model.onnx"
     if precision == Precision.FP32:
-        shutil.copyfile(source.onnx, model)
+        shutil.copyfile(source.model, model)
     elif precision == Precision.INT8:
         if calibration is None:
-            raise InputError("int8 needs calibration samples")
-        quantize(source.onnx, model, calibration, profile.quantization)
+            raise InputError("int8 needs calibration samples", fix="--calibration FILE.npz")
+        quantize(source.model, model, calibration, profile.way)
     else:
         raise InputError(f"onnxruntime builds fp32 and int8, not {precision}", fix="--precision auto")
     return Built(entry=model, typed_onnx=model)
 
 
 def reference(built: Built, io: IoSpec) -> Session:
-    return OnnxReference(built.typed_onnx, io)
+    return OnnxReference(built.typed_onnx or built.entry, io)

@@ -15,7 +15,7 @@ from edgekd.bundle.session import check_graph
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Probe, check_feeds
 from edgekd.errors import InputError, MachineError
-from edgekd.nn.onnx_graph import attribute, macs_by_node
+from edgekd.nn.onnx_graph import attribute, graphs, macs_by_node
 
 FIX = 'pip install "edgekd[onnxruntime]"'
 PROVIDER = "CPUExecutionProvider"
@@ -51,7 +51,12 @@ class OrtSession:
         self._names = [t.name for t in graph.io.outputs]
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        values = self.session.run(self._names, check_feeds(self.io, feeds))
+        ready = check_feeds(self.io, feeds)
+        try:
+            values = self.session.run(self._names, ready)
+        except Exception as error:  # its exceptions share no base class
+            why = str(error).strip().splitlines()[0]
+            raise MachineError("ONNX Runtime cannot run the graph on these inputs", why) from None
         return {n: np.asarray(v) for n, v in zip(self._names, values, strict=True)}
 
     def reset(self) -> None:
@@ -72,15 +77,17 @@ def placement(graph: Graph) -> Placement:
         provider = session.session.get_providers()[0]
         del session
         model, source = onnx.load(optimized), onnx.load(graph.path)
-    costs = macs_by_node(source)
-    computing = {index: node for index, node in enumerate(model.graph.node) if _computes(node.op_type)}
+    costs = macs_by_node(source, graph.io)
+    placed = [node for inner in graphs(model.graph) for node in inner.node]
+    computing = {index: node for index, node in enumerate(placed) if _computes(node.op_type)}
     owners = _owners(computing, attribute(source, costs))
-    floats = {t.name: t.data_type for t in model.graph.initializer}
+    floats = {t.name: t.data_type for inner in graphs(model.graph) for t in inner.initializer}
     nodes = []
-    for index, node in enumerate(model.graph.node):
-        macs = (costs[owners[index]] if index in owners else None) if index in computing else 0
+    for index, node in enumerate(placed):
+        owner = owners.get(index, "")
+        macs = (costs[owner] if owner else None) if index in computing else 0
         kernel = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        nodes.append(NodePlacement(node.name, node.op_type, _type(node, floats), provider, kernel, macs))
+        nodes.append(NodePlacement(node.name, node.op_type, _type(node, floats), provider, kernel, macs, owner))
     return Placement(tuple(nodes), "ONNX Runtime optimized graph")
 
 
@@ -129,7 +136,7 @@ def _dtype(kind: str) -> str:
 
 
 def _computes(op: str) -> bool:
-    return bool(re.search(r"Conv|Gemm|MatMul", op))
+    return bool(re.search(r"Conv|Gemm|MatMul|LSTM|GRU", op))
 
 
 def _owners(nodes: Mapping[int, Any], known: Mapping[str, tuple[str, ...]]) -> dict[int, str]:
@@ -160,7 +167,11 @@ def _identities(node: Any) -> list[str]:
 def _type(node: Any, initializers: dict[str, int]) -> str:
     import onnx
 
-    if node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or "Integer" in node.op_type:
+    if (
+        node.op_type.startswith(("QLinear", "QGemm", "QAttention"))
+        or "Integer" in node.op_type
+        or "DynamicQuantize" in node.op_type
+    ):
         return "int8"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         return "convert"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import isqrt, prod
 from typing import Any
@@ -15,8 +15,17 @@ from edgekd_targets.openvino.signal_stack import signal_stack_kept
 
 FIX = 'pip install "edgekd[openvino]"'
 # The default hint on many CPUs is bf16, and f16 slows an int8 graph down: never leave it open.
-HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
+HINTS = {
+    Precision.FP32: "f32",
+    Precision.INT8: "f32",
+    Precision.MIXED: "f32",
+    Precision.BF16: "bf16",
+    Precision.FP16: "f16",
+}
 TYPES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
+MULTIPLIES = (
+    "Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution", "RNNSeq", "RNNCell",
+)  # fmt: skip
 DOES_NOT_COMPUTE = ("Const", "Input", "Output")
 
 
@@ -29,7 +38,8 @@ def probe() -> Probe:
 
 
 class OpenVinoSession:
-    def __init__(self, graph: Graph, **properties: Any) -> None:
+    def __init__(self, graph: Graph, shapes: Mapping[str, list[int]] | None = None, **properties: Any) -> None:
+        """``shapes``: sizes for inputs that may have any; ``properties``: OpenVINO's own, beside the hints."""
         core = _core()
         options = dict(graph.options)
         device = str(options.pop("device", "CPU"))
@@ -39,7 +49,7 @@ class OpenVinoSession:
             raise InputError(
                 f"openvino knows no runtime option {sorted(options)[0]!r}", fix="there are: device, threads"
             )
-        self.io, self.device = graph.io, device
+        self.io, self.device, self.name = graph.io, device, f"OpenVINO on {device}"
         self.precision = _hint(core, device, graph.precision)
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.precision,
@@ -50,10 +60,15 @@ class OpenVinoSession:
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         try:
             with signal_stack_kept():
-                self.compiled = core.compile_model(graph.path, device, config)
+                model: Any = graph.path
+                if shapes:
+                    model = core.read_model(graph.path)
+                    model.reshape(dict(shapes))
+                self.compiled = core.compile_model(model, device, config)
         except (RuntimeError, UnicodeDecodeError) as error:  # its message may quote what is no text
             raise MachineError(f"OpenVINO cannot load {graph.path.name}", reason(error)) from None
-        check_graph(graph, _inputs(self.compiled), {n for port in self.compiled.outputs for n in port.get_names()})
+        if not shapes:  # with sizes of its own it is not what the io spec says
+            check_graph(graph, _inputs(self.compiled), {n for port in self.compiled.outputs for n in port.get_names()})
         self._request = self.compiled.create_infer_request()
         self._inputs = _ports(self.compiled.inputs)
         self._types = {name: self.compiled.input(i).get_element_type().to_dtype() for name, i in self._inputs.items()}
@@ -65,15 +80,30 @@ class OpenVinoSession:
         # Tensors by number instead of its dictionaries, and one copy of the outputs instead of two: this halves
         # what a call costs beside the inference. ``ready`` must outlive it, since a request holds no reference.
         ready = check_feeds(self.io, feeds)
-        for name, value in ready.items():
-            # A tensor shares what it might write to, of the type that the graph takes; else it gets a copy.
-            ready[name] = value = value.astype(self._types[name], copy=not value.flags.writeable)
-            self._request.set_input_tensor(self._inputs[name], Tensor(value, shared_memory=True))
-        self._request.infer(share_outputs=True)
+        try:
+            for name, value in ready.items():
+                # A tensor shares what it might write to, of the type that the graph takes; else it gets a copy.
+                ready[name] = value = value.astype(self._types[name], copy=not value.flags.writeable)
+                self._request.set_input_tensor(self._inputs[name], Tensor(value, shared_memory=True))
+            self._request.infer(share_outputs=True)
+        except RuntimeError as error:
+            raise MachineError("OpenVINO cannot run the graph on these inputs", reason(error)) from None
         return {t.name: self._request.get_output_tensor(self._outputs[t.name]).data.copy() for t in self.io.outputs}
 
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
+
+    def placed(self, macs: Mapping[str, int | None] | None = None) -> Placement:
+        """What was compiled; ``macs`` by node, for a graph whose own shapes do not say."""
+        nodes = []
+        for op, layer in _computing(self.compiled):
+            facts, name = op.get_rt_info(), op.get_friendly_name()
+            kernel = str(facts["primitiveType"].astype(str))
+            precision = _precision(kernel, str(facts["runtimePrecision"].astype(str)))
+            cost = macs.get(name) if macs is not None and layer in MULTIPLIES else _macs(op, layer)
+            owner = str(facts["originalLayersNames"].astype(str)).partition(",")[0]
+            nodes.append(NodePlacement(name, layer, precision, self.device, kernel, cost, owner))
+        return Placement(tuple(nodes), "OpenVINO runtime model")
 
 
 def _ports(ports: Sequence[Any]) -> dict[str, int]:
@@ -86,17 +116,28 @@ def load(graph: Graph) -> OpenVinoSession:
 
 def placement(graph: Graph) -> Placement:
     """From the runtime model, which names the kernel and the type of every node that will execute."""
-    session = OpenVinoSession(graph)
-    nodes = []
-    for op in session.compiled.get_runtime_model().get_ordered_ops():
-        facts = op.get_rt_info()
-        layer = str(facts["layerType"].astype(str))
-        if layer in DOES_NOT_COMPUTE:
-            continue
-        kernel = str(facts["primitiveType"].astype(str))
-        precision = _precision(kernel, str(facts["runtimePrecision"].astype(str)))
-        nodes.append(NodePlacement(op.get_friendly_name(), layer, precision, session.device, kernel, _macs(op, layer)))
-    return Placement(tuple(nodes), "OpenVINO runtime model")
+    return OpenVinoSession(graph).placed(_example_macs(graph))
+
+
+def _computing(compiled: Any) -> Iterator[tuple[Any, str]]:
+    """The nodes that will execute, each with its layer type."""
+    for op in compiled.get_runtime_model().get_ordered_ops():
+        layer = str(op.get_rt_info()["layerType"].astype(str))
+        if layer not in DOES_NOT_COMPUTE:
+            yield op, layer
+
+
+def _example_macs(graph: Graph) -> dict[str, int | None] | None:
+    """By node, at the io spec's example shapes, of a graph that takes any; None for one of fixed shapes.
+
+    The runtime model of such a graph knows no sizes, so it is compiled a second time with some. Nodes have the same
+    names there, but for what only one of the two fuses; that is not attributed.
+    """
+    examples = {t.name: list(t.example) for t in graph.io.inputs if t.example is not None}
+    if not examples:
+        return None
+    sized = OpenVinoSession(graph, shapes=examples)
+    return {op.get_friendly_name(): _macs(op, layer) for op, layer in _computing(sized.compiled)}
 
 
 def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
@@ -156,8 +197,10 @@ def _macs(op: Any, layer: str) -> int | None:
 
     What was fused behind a convolution adds inputs behind its weight (a residual's other branch, say).
     """
-    if layer not in ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution"):
+    if layer not in MULTIPLIES:
         return 0
+    if layer in ("RNNSeq", "RNNCell"):
+        return None  # its weights are inside the kernel: their shapes cannot be read back
     first, *others = [_shape(i) for i in op.inputs()]
     out = _shape(op.outputs()[0])
     if layer == "Convolution" and any(len(shape) > len(out) for shape in others[1:]):

@@ -54,3 +54,10 @@ def test_integers_and_booleans_do_not_wrap_around():
 
 def test_float32_of_great_size_does_not_overflow():
     assert np.isfinite(distance(np.full(3, 3e38, np.float32), np.full(3, 2e38, np.float32)).sqnr_db)
+
+
+def test_what_is_counted_also_gets_the_share_that_is_equal():
+    assert distance(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])).equal == 0.75
+    assert distance(np.array([True, False]), np.array([True, False])).equal == 1.0
+    assert distance(np.array([1.0]), np.array([1.0])).equal is None
+    assert distance(np.array([1]), np.array([1, 2])).equal is None  # another shape has nothing in common

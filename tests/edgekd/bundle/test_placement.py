@@ -43,3 +43,8 @@ def test_the_summary_counts_macs_nodes_and_what_could_not_be_attributed():
     assert summary.device_by_macs == {"CPU": 0.75, "GPU": 0.25}
     assert summary.precision_by_nodes == {"int8": 1, "fp32": 3}
     assert summary.unattributed_macs == 1
+
+
+def test_a_graph_that_multiplies_nothing_is_judged_by_its_nodes():
+    nodes = [NodePlacement(str(i), "Add", kind, "CPU") for i, kind in enumerate(["fp32", "fp32", "int8", "i64"])]
+    assert precision_shortfall(Placement(tuple(nodes), "a runtime"), Precision.FP32).found == pytest.approx(2 / 3)

@@ -88,7 +88,7 @@ def sharp_run(tiny_run: Path, sealed: Callable[..., Path], tmp_path_factory: pyt
 @pytest.fixture(scope="session")
 def canonical(sharp_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What ``sharp_run`` gives every target."""
-    from edgekd.conversion.export import make_canonical
+    from edgekd.conversion.from_run import make_canonical
     from edgekd.run import open_run
 
     return make_canonical(open_run(sharp_run), tmp_path_factory.mktemp("canonical") / "canonical.onnx")
@@ -133,11 +133,11 @@ def prebuilt(canonical: Any, tmp_path_factory: pytest.TempPathFactory) -> Callab
 @pytest.fixture
 def road(canonical: Any, prebuilt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Road:
     """``export`` with the shared canonical graph and, for each target, graphs that are built only once."""
-    from edgekd.conversion import export as module
+    from edgekd.conversion import from_run
     from edgekd.registry import builder
 
     found = Road(prebuilt)
-    monkeypatch.setattr(module, "make_canonical", lambda run, path: replace(canonical, gates=list(canonical.gates)))
+    monkeypatch.setattr(from_run, "make_canonical", lambda run, path: replace(canonical, gates=list(canonical.gates)))
     for target in ("onnxruntime", "openvino"):
         monkeypatch.setattr(builder(target), "build", found.builder(target))
     return found

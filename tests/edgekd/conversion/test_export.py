@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from edgekd.bundle.manifest import read_manifest
-from edgekd.conversion import export as module
+from edgekd.conversion import export as road_module
+from edgekd.conversion import from_run as module
 from edgekd.conversion.calibration import RunCalibration
-from edgekd.conversion.export import export, make_canonical
+from edgekd.conversion.export import export
+from edgekd.conversion.from_run import make_canonical
 from edgekd.errors import Exit, GateError, InputError, MachineError
 from edgekd.run import open_run
 from edgekd.storage import read_arrays, write_arrays
@@ -61,7 +63,7 @@ def test_one_weight_changed_while_exporting_is_caught_at_the_canonical_onnx(
     sharp_run, canonical, one_weight_changed, monkeypatch, tmp_path
 ):
     def wrong(student, io, path):
-        one_weight_changed(canonical.source.onnx, path)
+        one_weight_changed(canonical.source.model, path)
 
     monkeypatch.setattr(module, "export_onnx", wrong)
     with pytest.raises(GateError, match="the arrow student → canonical ONNX failed") as caught:
@@ -118,7 +120,7 @@ def test_an_ir_of_other_weights_is_caught_between_graph_and_built(
     import openvino
 
     def other(built):
-        one_weight_changed(canonical.source.onnx, tmp_path / "other.onnx")
+        one_weight_changed(canonical.source.model, tmp_path / "other.onnx")
         openvino.save_model(openvino.Core().read_model(tmp_path / "other.onnx"), built.entry, compress_to_fp16=False)
         return built
 
@@ -134,7 +136,7 @@ def test_an_onnx_of_other_weights_is_caught_between_graph_and_built(
 ):
     def other(built):
         entry = built.entry.with_name("other.onnx")
-        one_weight_changed(canonical.source.onnx, entry)
+        one_weight_changed(canonical.source.model, entry)
         return replace(built, entry=entry)
 
     road.after = other
@@ -174,11 +176,11 @@ def test_two_arrows_that_each_lose_a_little_may_not_lose_too_much_together(road,
     real = type(canonical).judge
 
     def judge(self, arrow, before, after, precision, where):
-        judged.append((arrow, before is self.student, before is self.onnx))
+        judged.append((arrow, before is self.first, before is self.reference))
         return real(self, arrow, before, after, precision, where)
 
     monkeypatch.setattr(type(canonical), "judge", judge)
-    monkeypatch.setattr(module, "write_bundle", lambda *a, folder, **k: folder)
+    monkeypatch.setattr(road_module, "write_bundle", lambda *a, folder, **k: folder)
     export(sharp_run, ["onnxruntime"], "fp32", "unused")
     assert judged == [
         ("canonical ONNX → onnxruntime fp32 graph", False, True),
@@ -263,7 +265,7 @@ def test_nan_weights_of_a_run_never_reach_a_bundle(sharp_run, copy_of, sealed, t
 
 
 def test_the_canonical_graph_is_made_without_touching_the_run(sharp_run, canonical, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "export_onnx", lambda student, io, path: shutil.copy(canonical.source.onnx, path))
+    monkeypatch.setattr(module, "export_onnx", lambda student, io, path: shutil.copy(canonical.source.model, path))
     before = {p.name: p.stat().st_mtime_ns for p in sharp_run.iterdir()}
     made = make_canonical(open_run(sharp_run), tmp_path / "canonical.onnx")
     assert {p.name: p.stat().st_mtime_ns for p in sharp_run.iterdir()} == before

@@ -85,6 +85,14 @@ def test_a_tie_goes_to_the_more_exact(latency_ms, shipped, canonical, take):
         assert trials[0].ratio.value < 1  # its time over the shipped one's
 
 
+def test_ways_to_place_int8_are_raced_and_the_fastest_ships(auto, take):
+    take(**{"int8 (nncf)": 2.2, "int8 (onnxruntime)": 2.0, "bf16": 3.0, "fp32": 3.0})
+    manifest, _ = auto("openvino")
+    found = {c.label: (c.outcome, c.why) for c in manifest.candidates}
+    assert found["int8 (onnxruntime)"] == ("shipped", "the fastest here")
+    assert found["int8 (nncf)"] == ("passed its gates, not shipped", "slower than int8 (onnxruntime) here")
+
+
 def test_what_is_slower_is_never_called_faster(auto, take):
     take(int8=2.04, fp32=2.0)
     manifest, candidates = auto("onnxruntime")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekd.contracts import Precision
-from edgekd.conversion.gates import Witness, judge, require
+from edgekd.conversion.gates import Witness, judge, judge_numbers, require
 from edgekd.errors import GateError
 
 EXACT = (Precision.FP32, Precision.BF16, Precision.FP16)
@@ -134,3 +134,23 @@ def test_a_failed_gate_names_its_arrow_both_figures_and_where():
     assert "error went from 1 to 1.5 px (+50.0%, allowed +2.0%)" in caught.value.why
     assert "10 held-out samples, in the runtime" in caught.value.why
     require(gate([1.0] * 10, [1.0] * 10, Precision.INT8))
+
+
+@pytest.mark.parametrize(
+    ("noise", "precision", "passed"),
+    [
+        (0.09, Precision.INT8, True),  # 20.9 dB
+        (0.11, Precision.INT8, False),  # 19.2 dB
+        (0.11, Precision.BF16, False),
+        (0.0, Precision.INT8, True),
+        (1e-3, Precision.FP32, False),
+        (1e-5, Precision.FP32, True),
+        (np.nan, Precision.INT8, False),
+    ],
+)
+def test_without_a_metric_the_noise_may_be_a_tenth_of_the_output(noise, precision, passed):
+    signs = [1.0, -1.0] * 5
+    before, after = (Witness([{"y": np.array([v])} for v in values]) for values in (signs, [s + noise for s in signs]))
+    record = judge_numbers("a → b", before, after, precision=precision, where="here")
+    assert (record.passed, record.metric, record.before) == (passed, "", None)
+    assert bool(record.why) is not passed

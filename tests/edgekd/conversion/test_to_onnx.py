@@ -19,13 +19,13 @@ from edgekd.nn.onnx_reference import OnnxReference
 
 @pytest.fixture(scope="module")
 def graph(canonical):
-    return onnx.load(canonical.source.onnx)
+    return onnx.load(canonical.source.model)
 
 
 def test_it_is_opset_20_in_one_static_checked_file(canonical, graph):
     assert {o.domain: o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")} == {"": OPSET}
     assert OPSET == 20
-    assert [p.name for p in canonical.source.onnx.parent.iterdir()] == ["canonical.onnx"]
+    assert [p.name for p in canonical.source.model.parent.iterdir()] == ["canonical.onnx"]
     assert not [t.name for t in graph.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     onnx.checker.check_model(graph, full_check=True)
     axes = [d for v in (*graph.graph.input, *graph.graph.output) for d in v.type.tensor_type.shape.dim]
@@ -49,7 +49,7 @@ def test_it_has_the_io_specs_names_and_shapes_and_no_batch_norm(canonical, graph
 
 
 def test_it_holds_no_note_and_no_path_of_this_machine(canonical, graph):
-    content = canonical.source.onnx.read_bytes()
+    content = canonical.source.model.read_bytes()
     for folder in (Path(edgekd.__file__).parents[1], Path(torch.__file__).parents[1], Path.home(), Path(nn.__file__)):
         assert str(folder).encode() not in content
     for word in (b".py", b"stack_trace", b"pkg.torch", b'File "'):

@@ -14,6 +14,7 @@ from edgekd.bundle.manifest import CalibrationFacts, Manifest, read_manifest
 from edgekd.bundle.open import open as open_bundle
 from edgekd.conversion import write as module
 from edgekd.conversion.export import export
+from edgekd.conversion.from_run import licences
 from edgekd.run import open_run
 from edgekd.storage import sha256_file
 
@@ -21,7 +22,7 @@ from edgekd.storage import sha256_file
 @pytest.fixture(scope="module")
 def exported(canonical, prebuilt, sharp_run, tmp_path_factory):
     """An int8 bundle of ONNX Runtime and one of OpenVINO in fp32, made from prebuilt graphs."""
-    from edgekd.conversion import export as road
+    from edgekd.conversion import from_run as road
     from edgekd.registry import builder
 
     with pytest.MonkeyPatch.context() as patch:
@@ -82,13 +83,13 @@ def test_the_licences_are_those_of_the_runs_pictures_labels_and_first_weights(sh
     sources = [{"source": "video:a.mp4", "licence": "CC BY 4.0"}, {"source": "images:b"}]
     data = {"sources": sources, "labels": {"teacher": "dlib68", "licence": "research only"}}
     stage = record.stages[0].model_copy(update={"starts_from": {"source": "package:x/y.pt", "license": "MIT"}})
-    assert module._licences(record.model_copy(update={"data": data, "stages": (stage,)})) == {
+    assert licences(record.model_copy(update={"data": data, "stages": (stage,)})) == {
         "video:a.mp4": "CC BY 4.0",
         "images:b": "unknown",
         "labels (dlib68)": "research only",
         "weights student started from (package:x/y.pt)": "MIT",
     }
-    assert module._licences(record.model_copy(update={"data": {}})) == {}
+    assert licences(record.model_copy(update={"data": {}})) == {}
 
 
 def test_licences_of_the_built_in_data_are_in_the_manifest(exported, sharp_run):
@@ -119,7 +120,7 @@ def test_vectors_are_held_out_samples_with_both_outputs(exported, canonical):
         np.testing.assert_array_equal(
             vectors["feeds"]["image"][3], canonical.pipeline.preprocess(heldout.raws()[3])["image"]
         )
-        np.testing.assert_array_equal(vectors["fp32"]["landmarks"], canonical.onnx.outputs["landmarks"][:count])
+        np.testing.assert_array_equal(vectors["fp32"]["landmarks"], canonical.reference.outputs["landmarks"][:count])
         for index in range(count):
             found = bundle.session.run({"image": vectors["feeds"]["image"][index]})["landmarks"]
             np.testing.assert_allclose(found, vectors["built"]["landmarks"][index], atol=1e-5)

@@ -20,7 +20,7 @@ def source(tiny_bundles):
 def test_fp32_is_the_canonical_graph_byte_for_byte(source, tmp_path):
     built = builder.build(source, profile("onnxruntime"), Precision.FP32, None, tmp_path)
     assert built.entry == built.typed_onnx == tmp_path / "model.onnx"
-    assert built.entry.read_bytes() == source.onnx.read_bytes()
+    assert built.entry.read_bytes() == source.model.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 

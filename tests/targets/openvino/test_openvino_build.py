@@ -19,7 +19,7 @@ def source(tmp_path):
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 64]) for n in "xy")
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="n")
     graph = helper.make_graph([node], "g", [x], [y], [numpy_helper.from_array(value, "w")])
-    path = tmp_path / "source.onnx"
+    path = tmp_path / "source.model"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
     return Source(path, IO)
 
@@ -36,7 +36,7 @@ def test_floating_point_is_the_canonical_graph_with_uncompressed_weights(precisi
     built = builder.build(source, profile("openvino"), Precision(precision), None, out)
     assert {p.name for p in out.iterdir()} == {"model.xml", "model.bin", "model.onnx"}
     assert (built.entry.name, built.typed_onnx.name) == ("model.xml", "model.onnx")
-    assert built.typed_onnx.read_bytes() == source.onnx.read_bytes()
+    assert built.typed_onnx.read_bytes() == source.model.read_bytes()
     assert (out / "model.bin").stat().st_size >= 64 * 64 * 4  # save_model alone would halve it to f16
     feeds = {"x": np.ones((1, 64), np.float32)}
     assert builder.reference(built, IO).run(feeds)["y"].shape == (1, 64)

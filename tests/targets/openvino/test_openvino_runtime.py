@@ -48,7 +48,7 @@ def test_what_was_built_is_read_from_the_runtime_model(precision, built, graph):
     assert all(node.kernel for node in placement.nodes)
 
 
-@pytest.mark.parametrize("precision", ["w8", "w4", "palette", "mixed"])
+@pytest.mark.parametrize("precision", ["w8", "w4", "palette"])
 def test_a_precision_it_has_no_hint_for_is_refused(precision, graph):
     with pytest.raises(MachineError, match=f"OpenVINO runs no {precision} graph"):
         runtime.load(replace(graph, precision=Precision(precision)))
