@@ -154,6 +154,8 @@ def _walk(stage: Stage, folder: Path, datasets: Datasets, judge: Judge, config: 
     _check_checkpoint(folder / "last.ckpt", stage)
     teachers = {name: judge.score(module, datasets.val) for name, module in stage.frozen.items()}
     start = time.monotonic()
+    if stage.prepare is not None:
+        stage.prepare(folder, tell)
     outcome = fit(stage, datasets, judge, folder, config, teachers, tell)
     record = StageRecord(
         name=stage.name,
@@ -212,7 +214,8 @@ def _finish(
         for name in rows[0]:
             arrays[f"{part}/{name}"] = np.stack([r[name] for r in rows])
     write_arrays(folder / "heldout.npz", arrays)
-    chosen = [datasets.train.sample(i).raw for i in _spread(len(datasets.train), CAP_CALIBRATION)]
+    fitted = datasets.calibration or datasets.train
+    chosen = [fitted.sample(i).raw for i in _spread(len(fitted), CAP_CALIBRATION)]
     write_arrays(folder / "calibration.npz", {f"raw/{n}": np.stack([r[n] for r in chosen]) for n in chosen[0]})
     save_weights(student.model, folder / "student.safetensors")
     example = [torch.from_numpy(judge.pipeline.preprocess(samples[0].raw)[t.name]) for t in judge.io.inputs]

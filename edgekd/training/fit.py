@@ -89,9 +89,9 @@ def fit(
     teachers: dict[str, dict[str, float]],
     tell: Callable[[str, float], None],
 ) -> Outcome:
-    """Trains ``stage.model`` and leaves the best epoch's weights in it.
+    """Trains ``stage.model`` and leaves the weights of the epoch that the stage keeps in it.
 
-    Writes ``last.ckpt`` (after every epoch), ``best.safetensors``, ``metrics.csv`` and TensorBoard events to
+    Writes ``last.ckpt`` (after every epoch), ``best.safetensors`` (the kept weights), ``metrics.csv`` and TensorBoard events to
     ``folder``; an existing ``last.ckpt`` is gone on from.
 
     Raises:
@@ -100,7 +100,7 @@ def fit(
     torch.manual_seed(config.seed)
     seed = config.seed
     module = StageModule(stage, judge, datasets.val, seed, folder)
-    loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers)
+    loader = training_loader(stage.samples or datasets.train, stage.batch_size, seed, config.train.workers)
     precision = _precision(stage, datasets, folder, config.train.precision)
     # The newest is kept after every epoch. (``save_last`` with ``save_top_k=0`` writes nothing before the end.)
     saver = ModelCheckpoint(
@@ -133,7 +133,7 @@ def fit(
     stage.model.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     load_weights(stage.model, folder / "best.safetensors")
     stage.model.zero_grad(set_to_none=True)  # the last step's gradients would be held as long as the model
-    top = module.best()
+    top = module.kept()
     return Outcome(
         best_epoch=int(top["epoch"]),
         best=_scores(top),
@@ -149,8 +149,9 @@ def _precision(stage: Stage, datasets: Datasets, folder: Path, asked: str) -> st
     if note.is_file():
         return str(read_json(note)["precision"])
     if asked == "auto" and not torch.cuda.is_available():
-        count = min(stage.batch_size, len(datasets.train))
-        chosen = faster_precision(stage, datasets.train.batch([(0, i) for i in range(count)]))
+        samples = stage.samples or datasets.train
+        count = min(stage.batch_size, len(samples))
+        chosen = faster_precision(stage, samples.batch([(0, i) for i in range(count)]))
     else:
         chosen = PRECISIONS["bf16" if asked == "auto" else asked]
     write_json(note, {"precision": chosen, "asked": asked})

@@ -85,12 +85,14 @@ class StageModule(pl.LightningModule):
         row["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append({"epoch": self.current_epoch, **row})
         write_curves(self._folder / "metrics.csv", self.history, int(self.trainer.num_training_batches))
-        if self.best() is self.history[-1]:
+        if self.kept() is self.history[-1]:
             save_weights(self.model, self._folder / "best.safetensors")
         self.log_dict(row, on_epoch=True, on_step=False)
 
-    def best(self) -> dict[str, float]:
-        """The first row of the history that no other one beats on the validation set."""
+    def kept(self) -> dict[str, float]:
+        """The first row of the history that no other one beats on the validation set; or the last one."""
+        if self._stage.keeps == "last":
+            return self.history[-1]
         primary, sign = f"val/{self._judge.metrics.primary}", -1 if self._judge.metrics.higher_is_better else 1
         return min(self.history, key=lambda row: math.inf if math.isnan(row[primary]) else sign * row[primary])
 
