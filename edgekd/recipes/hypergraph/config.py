@@ -46,7 +46,7 @@ class GeneratedConfig(StrictModel):
 class TeacherConfig(StrictModel):
     """HGNN or HGNN+ of two layers. Several teachers differ in their seed, and teach by their mean probability."""
 
-    model: Literal["hgnn", "hgnn+"] = "hgnn"
+    model: Literal["hgnn", "hgnn+", "both"] = Field("hgnn", description="both: of several teachers, every other one")
     count: int = Field(1, ge=0, le=32, description="0: none; the student learns from labels alone")
     hidden: int = Field(32, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -56,6 +56,9 @@ class TeacherConfig(StrictModel):
 class StudentConfig(StrictModel):
     hidden: int = Field(128, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
+    feature_dropout: float = Field(
+        0.0, ge=0, lt=1, description="of its inputs in training, while the teacher sees them all: it learns consistency"
+    )
 
 
 class LossConfig(StrictModel):

@@ -97,6 +97,12 @@ class VertexSet:
             return dict(self._whole)
         return self._gather(np.sort(np.array([index for _, index in keys], np.int64)))
 
+    @cached_property
+    def inputs(self) -> torch.Tensor | SparseRows:
+        """(n, F) of all the set's vertices at once, as models take them. Of one part."""
+        (part,) = self.parts
+        return as_input(part.view.normalized.take(part.places))
+
     def labelled(self) -> VertexSet:
         """The vertices whose labels are shown."""
         (part,) = self.parts

@@ -48,7 +48,10 @@ class LabelMetrics:
         if not truths or len(predictions) != len(truths):
             raise ValueError(f"{len(predictions)} predictions for {len(truths)} truths")
         found, wanted = (np.array([int(row["class"]) for row in rows], np.int64) for rows in (predictions, truths))
-        setting = np.array([int(truth["setting"]) for truth in truths])
+        return self.scores(found, wanted, np.array([int(truth["setting"]) for truth in truths]))
+
+    def scores(self, found: NDArray, wanted: NDArray, setting: NDArray) -> dict[str, float]:
+        """``compute`` of classes (n,) and settings (n,)."""
         right = found == wanted
         production = bool((setting != SETTINGS["trans"]).any())
         judged = setting != SETTINGS["trans"] if production else np.ones(len(setting), bool)

@@ -56,10 +56,16 @@ class HypergraphNetwork(nn.Module):
 
 
 class StudentMLP(nn.Module):
-    """Linear, ReLU, BatchNorm, Dropout, Linear (LightHGNN): a row of features in, logits out, and no hypergraph."""
+    """Linear, ReLU, BatchNorm, Dropout, Linear (LightHGNN): a row of features in, logits out, and no hypergraph.
 
-    def __init__(self, features: int, classes: int, hidden: int = 128, dropout: float = 0.5) -> None:
+    ``feature_dropout`` is of the inputs, in training only.
+    """
+
+    def __init__(
+        self, features: int, classes: int, hidden: int = 128, dropout: float = 0.5, feature_dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.feature_dropout = feature_dropout
         self.layers = nn.Sequential(
             nn.Linear(features, hidden),
             nn.ReLU(),
@@ -70,6 +76,8 @@ class StudentMLP(nn.Module):
 
     def forward(self, x: torch.Tensor | SparseRows) -> torch.Tensor:
         """(B, F) -> (B, C). ``SparseRows`` only in training: there most features of most rows are 0."""
+        if self.training and self.feature_dropout:
+            x = dropped(x, self.feature_dropout)
         if isinstance(x, SparseRows):
             first, *rest = self.layers
             assert isinstance(first, nn.Linear)
@@ -80,3 +88,11 @@ class StudentMLP(nn.Module):
 
 def apply_linear(layer: nn.Linear, x: torch.Tensor | SparseRows) -> torch.Tensor:
     return x @ layer.weight.T + layer.bias if isinstance(x, SparseRows) else layer(x)
+
+
+def dropped(x: torch.Tensor | SparseRows, share: float) -> torch.Tensor | SparseRows:
+    """Dropout of features, dense or sparse."""
+    if not isinstance(x, SparseRows):
+        return F.dropout(x, share)
+    assert x.values is not None
+    return x.with_values(F.dropout(x.values, share))

@@ -87,7 +87,8 @@ class Recipe:
         student = self.config.student
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return StudentMLP(int(features), int(classes), student.hidden, student.dropout)
+            sizes = int(features), int(classes), student.hidden
+            return StudentMLP(*sizes, student.dropout, student.feature_dropout)
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
         if control and not self.config.teacher.count:
@@ -98,19 +99,22 @@ class Recipe:
             )
         assert isinstance(data.train, VertexSet)
         labelled = data.train.labelled()
-        teachers = [self._teacher_stage(k, data.train, labelled) for k in range(self.config.teacher.count)]
+        teachers = [self.teacher_stage(k, labelled) for k in range(self.config.teacher.count)]
+        # In one batch, the control sees what the student sees: all vertices, of which a few have labels.
+        shown = labelled if self.config.train.batch_size else data.train
         if not teachers:
-            return [self._labels_stage("student", "student", labelled)]
-        stages = [*teachers, self._student_stage(teachers, data.train)]
-        return [*stages, self._labels_stage("control", "control", labelled)] if control else stages
+            return [self.labels_stage("student", "student", shown)]
+        stages = [*teachers, self.student_stage(teachers, data.train)]
+        return [*stages, self.labels_stage("control", "control", shown)] if control else stages
 
-    def _teacher_stage(self, number: int, train: VertexSet, labelled: VertexSet) -> Stage:
+    def teacher_stage(self, number: int, labelled: VertexSet) -> Stage:
         teacher, io = self.config.teacher, self.io_spec()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed + 1000 * (number + 1))
             sizes = int(io.inputs[0].shape[1]), int(io.outputs[0].shape[1])
             network = HypergraphNetwork(*sizes, teacher.hidden, teacher.dropout)
-        model = Teacher(network, teacher.model)
+        kinds = ("hgnn", "hgnn+") if teacher.model == "both" else (teacher.model,)
+        model = Teacher(network, kinds[number % len(kinds)])
         (part,) = labelled.parts
 
         def step(batch: Batch) -> dict[str, torch.Tensor]:
@@ -121,7 +125,7 @@ class Recipe:
         name = "teacher" if teacher.count == 1 else f"teacher-{number + 1}"
         return self._stage(name, "teacher", model, step, labelled, epochs=teacher.epochs, batch_size=len(labelled))
 
-    def _student_stage(self, teachers: Sequence[Stage], train: VertexSet) -> Stage:
+    def student_stage(self, teachers: Sequence[Stage], train: VertexSet) -> Stage:
         student, config = self.student(self.io_spec()), self.config.loss
         distilled = DistilledSet(train.parts)
         frozen = {stage.name: stage.model for stage in teachers}
@@ -156,14 +160,16 @@ class Recipe:
 
         return self._stage("student", "student", student, step, distilled, frozen=frozen, prepare=prepare)
 
-    def _labels_stage(self, name: str, role: str, labelled: VertexSet) -> Stage:
-        """The same MLP on the labels alone."""
+    def labels_stage(self, name: str, role: str, samples: VertexSet) -> Stage:
+        """The same MLP on the labels alone. Vertices without one still count for the batch's statistics, as in the
+        paper's MLP.
+        """
         student = self.student(self.io_spec())
 
         def step(batch: Batch) -> dict[str, torch.Tensor]:
-            return {"labels": F.cross_entropy(student(batch["x"]), batch["label"])}
+            return {"labels": F.cross_entropy(student(batch["x"]), batch["label"], ignore_index=NONE)}
 
-        return self._stage(name, role, student, step, labelled)
+        return self._stage(name, role, student, step, samples)
 
     def _stage(
         self,
