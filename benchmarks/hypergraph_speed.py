@@ -318,7 +318,7 @@ def memory_here(name: str, task: str, data: str, bundle: str) -> dict[str, int]:
         import scipy.sparse  # noqa: F401
         import torch
 
-        import edgekd.recipes.hypergraph.models  # noqa: F401
+        from edgekd.recipes.hypergraph import models  # noqa: F401
 
         torch.set_num_threads(THREADS)
         feeds = {"vertex": torch.tensor([5])}  # type: ignore[dict-item]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgekd.nn.dropout import Dropout, mask
 from edgekd.nn.sparse import SparseRows
 from edgekd.recipes.hypergraph.hypergraph import Hypergraph
 
@@ -47,7 +48,7 @@ class HypergraphNetwork(nn.Module):
     def __init__(self, features: int, classes: int, hidden: int = 32, dropout: float = 0.5) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(features, hidden), nn.Linear(hidden, classes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor | SparseRows, propagate: Propagation) -> torch.Tensor:
         """Features (V, F) of all vertices -> logits (V, C) of all vertices."""
@@ -70,7 +71,7 @@ class StudentMLP(nn.Module):
             nn.Linear(features, hidden),
             nn.ReLU(),
             nn.BatchNorm1d(hidden),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, classes),
         )
 
@@ -92,7 +93,7 @@ def apply_linear(layer: nn.Linear, x: torch.Tensor | SparseRows) -> torch.Tensor
 
 def dropped(x: torch.Tensor | SparseRows, share: float) -> torch.Tensor | SparseRows:
     """Dropout of features, dense or sparse."""
-    if not isinstance(x, SparseRows):
-        return F.dropout(x, share)
-    assert x.values is not None
-    return x.with_values(F.dropout(x.values, share))
+    values = x.values if isinstance(x, SparseRows) else x
+    assert values is not None
+    kept = values * mask(values.shape, share, values.device, values.dtype)
+    return x.with_values(kept) if isinstance(x, SparseRows) else kept

@@ -42,7 +42,7 @@ class Teacher(nn.Module):
         seen: dict[int, Array] = {}
         was_training = self.training
         self.eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             for part in samples.parts:
                 if id(part.view) not in seen:
                     seen[id(part.view)] = self(part.view).numpy()
@@ -216,7 +216,7 @@ def _reliability(teachers: Sequence[Teacher], view: View, noise: float, seed: in
     assert values is not None
     shaken = values * (1 + noise * torch.randn(values.shape, generator=generator))
     noisy = x.with_values(shaken) if isinstance(x, SparseRows) else shaken
-    with torch.inference_mode():
+    with torch.no_grad():
         said = []
         for inputs in (x, noisy):
             answers = [t.network(inputs, view.propagation(t.model)) for t in teachers]

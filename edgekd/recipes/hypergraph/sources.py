@@ -180,11 +180,11 @@ def _rows_of(named: NDArray, ids: NDArray | None, count: int, origin: str) -> ND
     ordered = known[order]
     if (ordered[1:] == ordered[:-1]).any():
         twice = ordered[1:][ordered[1:] == ordered[:-1]][0]
-        raise InputError(f"the vertex table has the id {twice!r} twice", fix="give every vertex an id of its own")
+        raise InputError(f"the vertex table has the id {str(twice)!r} twice", fix="give every vertex an id of its own")
     place = np.minimum(np.searchsorted(ordered, mine), count - 1)
     unknown = np.flatnonzero(ordered[place] != mine)
     if len(unknown):
-        raise InputError(f"{origin}: row {unknown[0]} names the vertex {mine[unknown[0]]!r}", "no vertex has that id")
+        raise InputError(f"{origin}: row {unknown[0]} names the vertex {str(mine[unknown[0]])!r}", "no vertex has that id")
     return order[place]
 
 
