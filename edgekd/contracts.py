@@ -52,10 +52,21 @@ class ImageSpec(StrictModel):
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
+class RowSpec(StrictModel):
+    """How a row of features becomes a tensor's: ``l1`` divides it by the sum of its absolute values.
+
+    ``columns`` are the features' names, in order, where they have any.
+    """
+
+    normalization: Literal["none", "l1"] = "none"
+    columns: tuple[str, ...] = ()
+
+
 class TensorSpec(StrictModel):
     """One named input or output.
 
-    An axis of ``shape`` is a size, or a name when it may be any size (``"rows"``).
+    An axis of ``shape`` is a size, or a name when it may be any size (``"rows"``). ``classes`` names an output's
+    last axis, where that is one number per class.
     """
 
     name: str
@@ -66,6 +77,8 @@ class TensorSpec(StrictModel):
     unit: str = ""
     meaning: str = ""
     image: ImageSpec | None = None
+    rows: RowSpec | None = None
+    classes: tuple[str, ...] = ()
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether an array of ``shape`` may be fed here."""
