@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +9,6 @@ import typer
 
 from edgekd.cli.options import Debug, Json, Overwrite, Quiet, Verbose, print_json, print_table, progress, say
 from edgekd.errors import StoppedError
-
-
-class Accelerator(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
-
-
-class Strategy(str, Enum):
-    ddp = "ddp"
-    ddp_find_unused_parameters_true = "ddp_find_unused_parameters_true"
 
 
 def distill(
@@ -41,8 +29,8 @@ def distill(
     overwrite: Overwrite = False,
     devices: Annotated[int, typer.Option("--devices", min=1, help="processes (GPUs) of this machine")] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="machines, under torchrun or srun")] = 1,
-    accelerator: Annotated[Accelerator, typer.Option("--accelerator", help="where they train")] = Accelerator.auto,
-    strategy: Annotated[Strategy, typer.Option("--strategy", help="how several processes agree")] = Strategy.ddp,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu or gpu")] = "auto",
+    strategy: Annotated[str, typer.Option("--strategy", help="ddp or ddp_find_unused_parameters_true")] = "ddp",
     json_output: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -79,8 +67,8 @@ def distill(
                 overwrite=overwrite,
                 devices=devices,
                 nodes=nodes,
-                accelerator=accelerator.value,
-                strategy=strategy.value,
+                accelerator=accelerator,
+                strategy=strategy,
                 progress=tell,
             )
     except KeyboardInterrupt:

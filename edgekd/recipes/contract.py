@@ -9,6 +9,9 @@ A recipe is a folder of ``edgekd/recipes`` (or a package behind the entry point 
     metrics.py    ``METRICS``: numpy only
     pipeline.py   ``Pipeline``: numpy and Pillow only; the same code in training, gates and on the device
     presets/*.toml  claims.toml
+
+``config``, ``metrics`` and ``pipeline`` may be another package's, named in ``recipe.toml`` under ``[parts]``; presets
+and claims may be missing. ``edgekd.recipes.simple`` has ready ones, and a ``Recipe`` to subclass.
 """
 
 from __future__ import annotations
@@ -50,8 +53,9 @@ class RecipeConfig(StrictModel):
     """What every recipe's ``Config`` has: the rest is the recipe's own.
 
     Two more keys have a flag where a recipe has them: ``data.source``, a list of strings, is set by
-    ``--data``, and ``teacher.black_box``, a string, by ``--teacher``. A ``package.module:callable`` in the
-    latter is never taken from a run. A key that may be None has None as its default: TOML has no other way.
+    ``--data``, and ``teacher.black_box``, a string, by ``--teacher``: a teacher that is not trained here
+    (``edgekd.recipes.teachers``). A ``package.module:callable`` in the latter is never taken from a run. A key
+    that may be None has None as its default: TOML has no other way.
     """
 
     seed: int = Field(0, ge=0, lt=2**63)

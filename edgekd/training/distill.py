@@ -36,7 +36,7 @@ from edgekd.training.fit import fit
 from edgekd.training.judge import Judge
 from edgekd.training.launch import launch
 from edgekd.training.loader import fitting_batch
-from edgekd.training.ranks import Accelerator, Processes, Ranks, Strategy, join
+from edgekd.training.ranks import Processes, Ranks, join
 from edgekd.training.resume import aside, check_checkpoint, check_same_data, resumable, unfinished
 
 Progress = Callable[[str, float], None]
@@ -57,8 +57,8 @@ def distill(
     overwrite: bool = False,
     devices: int = 1,
     nodes: int = 1,
-    accelerator: Accelerator = "auto",
-    strategy: Strategy = "ddp",
+    accelerator: str = "auto",
+    strategy: str = "ddp",
     progress: Progress | None = None,
 ) -> Run:
     """Trains the recipe's teachers and student.
@@ -76,7 +76,7 @@ def distill(
         devices: processes of this machine that train together, one to a GPU where there are GPUs. They are started
             here, or were by torchrun or srun. ``train.batch_size`` stays that of a whole step.
         nodes: machines; their processes are started by torchrun or srun (docs/scaling.md).
-        accelerator: ``auto`` takes GPUs where there are any.
+        accelerator: ``auto`` (GPUs where there are any), ``cpu`` or ``gpu``.
         strategy: how several processes agree: Lightning's name of it.
         progress: called with what is being done and the share of it that is done.
 

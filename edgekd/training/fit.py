@@ -19,6 +19,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 
+from edgekd.errors import InputError
 from edgekd.recipes.contract import Datasets, Stage
 from edgekd.recipes.weights import load_weights
 from edgekd.storage import read_json, whole_file, write_json
@@ -102,6 +103,7 @@ def fit(
 
     Raises:
         GateError: the loss is no number.
+        InputError: parameters without a gradient, where several ranks wait for it.
         PeerGoneError: another rank ended.
     """
     torch.manual_seed(config.seed)
@@ -139,6 +141,14 @@ def fit(
     try:
         with ranks.together():
             trainer.fit(module, loader, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    except RuntimeError as error:
+        if "find_unused_parameters" not in str(error):
+            raise
+        raise InputError(
+            f"a step of {stage.name} leaves some of its parameters without a gradient",
+            "several processes wait for each other's gradients, of all of them",
+            "--strategy ddp_find_unused_parameters_true",
+        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
     stage.model.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,8 +21,8 @@ from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 
 from edgekd.errors import EdgekdError, Exit, InputError, MachineError
 
-Accelerator = Literal["auto", "cpu", "gpu"]
-Strategy = Literal["ddp", "ddp_find_unused_parameters_true"]
+ACCELERATORS = ("auto", "cpu", "gpu")
+STRATEGIES = ("ddp", "ddp_find_unused_parameters_true")
 PATIENCE = timedelta(days=1)  # of those who wait; rank 0 may be reading pictures. A rank that died is known at once.
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ class Processes:
 
     devices: int = 1
     nodes: int = 1
-    accelerator: Accelerator = "auto"
-    strategy: Strategy = "ddp"
+    accelerator: str = "auto"
+    strategy: str = "ddp"
 
     def __post_init__(self) -> None:
         for flag, value, known in (
-            ("--accelerator", self.accelerator, ("auto", "cpu", "gpu")),
-            ("--strategy", self.strategy, ("ddp", "ddp_find_unused_parameters_true")),
+            ("--accelerator", self.accelerator, ACCELERATORS),
+            ("--strategy", self.strategy, STRATEGIES),
         ):
             if value not in known:
                 raise InputError(f"{flag} {value!r} is unknown", f"it is one of {', '.join(known)}")

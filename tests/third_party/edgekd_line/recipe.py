@@ -27,7 +27,7 @@ class Points(ArraySet):
 
     def __init__(self, count, seed):
         rng = np.random.default_rng(seed)
-        self.x = rng.normal(size=(count, 4)).astype(np.float32)
+        self.seed, self.x = seed, rng.normal(size=(count, 4)).astype(np.float32)
         self.gain = rng.uniform(0.5, 1.5, (count, 1)).astype(np.float32)
         self.y = (self.x @ SLOPE)[:, None] * self.gain
         super().__init__({"x": self.x, "gain": self.gain}, {"y": self.y}, noisy, seed)

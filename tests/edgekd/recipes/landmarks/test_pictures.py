@@ -156,6 +156,32 @@ def test_faces_are_found_once_until_a_picture_or_the_teacher_changes(folder, one
     assert len(one_face_each) == 12
 
 
+def test_a_labelling_that_was_stopped_goes_on_with_the_piece_it_was_at(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "PIECE", 2)
+    monkeypatch.setattr(pictures, "find_faces", lambda picture: [np.float32([20, 10, 60, 50])])
+    asked = []
+
+    def label(picture, box):
+        asked.append(int(picture[0, 0, 0]))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return square(picture, box)
+
+    def run():
+        teacher = BlackBox("test:square", label, {"teacher": "test:square"})
+        return labelled_faces(Source("images", folder), teacher, 68, 48, tmp_path / "cache", quiet)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    stopped = run()
+    assert len(asked) == 4 + 2, "the finished piece was labelled again"
+    assert stopped.pictures.tolist() == [0, 1, 2, 3]
+    assert [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()] == ["images"]
+    whole = labelled_faces(Source("images", folder), TEACHER, 68, 48, tmp_path / "other", quiet)
+    for name in ("images", "points", "boxes"):
+        np.testing.assert_array_equal(getattr(stopped, name), getattr(whole, name))
+
+
 def test_a_folder_without_faces_is_named_with_its_count_every_time(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(pictures, "find_faces", lambda picture: [])
     for _ in range(2):
