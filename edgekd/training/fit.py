@@ -91,8 +91,8 @@ def fit(
 ) -> Outcome:
     """Trains ``stage.model`` and leaves the weights of the epoch that the stage keeps in it.
 
-    Writes ``last.ckpt`` (after every epoch), ``best.safetensors`` (the kept weights), ``metrics.csv`` and TensorBoard events to
-    ``folder``; an existing ``last.ckpt`` is gone on from.
+    Writes ``last.ckpt`` (after every epoch), ``best.safetensors`` (the kept weights), ``metrics.csv`` and TensorBoard
+    events to ``folder``; an existing ``last.ckpt`` is gone on from.
 
     Raises:
         GateError: the loss is no number.
