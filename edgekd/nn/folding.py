@@ -19,9 +19,10 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
     """A copy of ``module`` in eval mode in which every BatchNorm that stands beside a layer it can go into is gone.
 
     It goes into a convolution directly before it, or into a linear layer behind it with nothing but dropout between,
-    in an ``nn.Sequential``, where registration order is the order of computation. A BatchNorm that stands elsewhere, keeps no running statistics, or is shared,
-    stays as it is. The arithmetic is done in float64 and rounded once to the weights' own type; the place of
-    the BatchNorm is taken by ``nn.Identity``, so the other layers keep their names.
+    in an ``nn.Sequential``, where registration order is the order of computation. A BatchNorm that stands elsewhere,
+    keeps no running statistics, or is shared, stays as it is. The arithmetic is done in float64 and rounded once to
+    the weights' own type; the place of the BatchNorm is taken by ``nn.Identity``, so the other layers keep their
+    names.
     """
     folded = copy.deepcopy(module).eval()
     uses = Counter(id(m) for _, m in folded.named_modules(remove_duplicate=False))

@@ -25,17 +25,15 @@ class SparseRows:
         width: number of columns.
     """
 
-    def __init__(
-        self, offsets: torch.Tensor, columns: torch.Tensor, values: torch.Tensor | None, width: int
-    ) -> None:
+    def __init__(self, offsets: torch.Tensor, columns: torch.Tensor, values: torch.Tensor | None, width: int) -> None:
         self.offsets, self.columns, self.values, self.width = offsets, columns, values, width
         self._mirror: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def from_numpy(cls, offsets: NDArray, columns: NDArray, values: NDArray | None, width: int) -> SparseRows:
         weights = None if values is None else torch.from_numpy(np.ascontiguousarray(values, np.float32))
-        integers = [torch.from_numpy(np.ascontiguousarray(a, np.int64)) for a in (offsets, columns)]
-        return cls(*integers, weights, width)
+        starts, places = (torch.from_numpy(np.ascontiguousarray(a, np.int64)) for a in (offsets, columns))
+        return cls(starts, places, weights, width)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -58,7 +58,7 @@ class Features:
         """(V,) a number per row: equal rows have equal ones, others practically never."""
         factors = np.random.default_rng(0xF1).normal(size=self.width)
         if self.offsets is None or self.columns is None:
-            return np.einsum("vf,f->v", self.values, factors)
+            return np.asarray(self.values @ factors, np.float64)
         rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         return np.bincount(rows, self.values * factors[self.columns], minlength=len(self))
 

@@ -57,9 +57,7 @@ def hyperedge_loss(
     """
     sizes = members.row_sums()[:, None]
     chosen = chosen & (sizes[:, 0] > 0)
-    q_s, q_t = (
-        (members @ F.softmax(logits.float(), dim=-1))[chosen] / sizes[chosen] for logits in (student, teacher)
-    )
+    q_s, q_t = ((members @ F.softmax(logits.float(), dim=-1))[chosen] / sizes[chosen] for logits in (student, teacher))
     if not len(q_s):
         return 0.0 * student.sum()  # of the student, so that it has a gradient
     floor = torch.finfo(q_s.dtype).tiny

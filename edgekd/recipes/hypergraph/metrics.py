@@ -34,7 +34,7 @@ class LabelMetrics:
 
     primary = "accuracy"
     higher_is_better = True
-    units: Mapping[str, str] = {name: "%" for name in ("accuracy", "macro_f1", "micro_f1", "trans", "ind")}
+    units: Mapping[str, str] = dict.fromkeys(("accuracy", "macro_f1", "micro_f1", "trans", "ind"), "%")
 
     def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
         """``accuracy``, ``macro_f1`` and ``micro_f1`` in %; in the production setting these are ``prod``'s, and

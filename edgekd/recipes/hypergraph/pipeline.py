@@ -15,8 +15,7 @@ from PIL import Image, ImageDraw
 
 from edgekd.contracts import Array, Arrays, IoSpec
 from edgekd.errors import InputError
-from edgekd.recipes.hypergraph.features import checked, feature_row, from_arrays, normalized, width_refused
-from edgekd.recipes.hypergraph.features import Features
+from edgekd.recipes.hypergraph.features import Features, checked, feature_row, from_arrays, normalized, width_refused
 from edgekd.recipes.hypergraph.tables import has_header, numbers, read_table
 from edgekd.storage import read_arrays
 
@@ -77,9 +76,7 @@ class Pipeline:
         self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
     ) -> Image.Image:
         """A bar per class, as long as its probability; a reference's class (the truth, the teacher's) in orange."""
-        blocks = [
-            self._bars(p, None if references is None else references[k]) for k, p in enumerate(predictions)
-        ]
+        blocks = [self._bars(p, None if references is None else references[k]) for k, p in enumerate(predictions)]
         picture = Image.new("RGB", (blocks[0].width, sum(b.height for b in blocks)), "white")
         top = 0
         for block in blocks:
@@ -114,7 +111,9 @@ class Pipeline:
             missing = [name for name in self.rows.columns if name not in columns]
             if missing:
                 why = f"{len(missing)} of the model's {self.width} columns are not there"
-                raise InputError(f"{path} has no column {missing[0]!r}", why, "give the columns it learnt, in any order")
+                raise InputError(
+                    f"{path} has no column {missing[0]!r}", why, "give the columns it learnt, in any order"
+                )
             names = list(self.rows.columns)
         elif len(names) != self.width:
             raise width_refused(len(names), self.width, str(path))

@@ -216,13 +216,13 @@ def _reliability(teachers: Sequence[Teacher], view: View, noise: float, seed: in
     assert values is not None
     shaken = values * (1 + noise * torch.randn(values.shape, generator=generator))
     noisy = x.with_values(shaken) if isinstance(x, SparseRows) else shaken
+
+    def said(inputs: torch.Tensor | SparseRows) -> torch.Tensor:
+        answers = [teacher.network(inputs, view.propagation(teacher.model)) for teacher in teachers]
+        return F.softmax(mean_logits(torch.stack(answers, dim=1)), dim=-1)
+
     with torch.no_grad():
-        said = []
-        for inputs in (x, noisy):
-            answers = [t.network(inputs, view.propagation(t.model)) for t in teachers]
-            said.append(F.softmax(mean_logits(torch.stack(answers, dim=1)), dim=-1))
-        found = reliability(*said, view.propagation(teachers[0].model).to_edges)
-    return found.numpy()
+        return reliability(said(x), said(noisy), view.propagation(teachers[0].model).to_edges).numpy()
 
 
 def _save(file: Path, array: Array) -> None:

@@ -184,7 +184,9 @@ def _rows_of(named: NDArray, ids: NDArray | None, count: int, origin: str) -> ND
     place = np.minimum(np.searchsorted(ordered, mine), count - 1)
     unknown = np.flatnonzero(ordered[place] != mine)
     if len(unknown):
-        raise InputError(f"{origin}: row {unknown[0]} names the vertex {str(mine[unknown[0]])!r}", "no vertex has that id")
+        raise InputError(
+            f"{origin}: row {unknown[0]} names the vertex {str(mine[unknown[0]])!r}", "no vertex has that id"
+        )
     return order[place]
 
 
@@ -195,7 +197,9 @@ def from_dhg(name: str) -> Labelled:
     except ImportError as error:
         raise MachineError("dhg is not installed", str(error), "pip install dhg") from None
     if not hasattr(dhg.data, name):
-        raise InputError(f"dhg has no data set {name!r}", fix=nearest(name, [n for n in dir(dhg.data) if n[0].isupper()]))
+        raise InputError(
+            f"dhg has no data set {name!r}", fix=nearest(name, [n for n in dir(dhg.data) if n[0].isupper()])
+        )
     found = getattr(dhg.data, name)()
     if "edge_list" not in found.content or "labels" not in found.content:
         raise InputError(f"dhg's {name} has no hyperedges with labels", f"it has {', '.join(found.content)}")
@@ -240,7 +244,9 @@ def generated(config: GeneratedConfig, seed: int) -> Labelled:
     starts = np.cumsum(counts) - counts
     own = (rng.random(len(edges)) < config.purity) & (counts[kind[edges]] > 0)
     picked = starts[kind[edges]] + (rng.random(len(edges)) * counts[kind[edges]]).astype(np.int64)
-    members = np.where(own, order[np.minimum(picked, config.vertices - 1)], rng.integers(0, config.vertices, len(edges)))
+    members = np.where(
+        own, order[np.minimum(picked, config.vertices - 1)], rng.integers(0, config.vertices, len(edges))
+    )
     graph = build(config.vertices, edges, members, None, "generated")
     means = rng.normal(size=(config.classes, config.features)).astype(np.float32)
     x = rng.standard_normal((config.vertices, config.features), dtype=np.float32)

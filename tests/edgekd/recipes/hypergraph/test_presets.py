@@ -12,7 +12,12 @@ def test_a_preset_is_a_config(name):
 
 def test_the_defaults_are_the_papers():
     found = Config()
-    assert (found.student.hidden, found.teacher.hidden, found.student.dropout, found.teacher.dropout) == (128, 32, 0.5, 0.5)
+    assert (found.student.hidden, found.teacher.hidden, found.student.dropout, found.teacher.dropout) == (
+        128,
+        32,
+        0.5,
+        0.5,
+    )
     assert (found.train.learning_rate, found.train.weight_decay, found.train.epochs, found.train.batch_size) == (
         0.01,
         5e-4,

@@ -110,9 +110,7 @@ def test_predict_gives_a_label_and_probabilities_for_each_row_of_a_table_or_an_n
 
 
 def test_production_scores_stand_in_the_run(tmp_path):
-    made = distill(
-        "hypergraph", tmp_path / "prod", settings=[*SETTINGS, "data.setting=production", "data.unseen=0.3"]
-    )
+    made = distill("hypergraph", tmp_path / "prod", settings=[*SETTINGS, "data.setting=production", "data.unseen=0.3"])
     for stage in made.record.stages:
         assert {"accuracy", "trans", "ind"} <= set(stage.test)
     assert set(read_arrays(made.path / "heldout.npz")["truth/setting"].tolist()) == {0, 1, 2}
