@@ -70,11 +70,22 @@ DType = Literal[
 ]  # fmt: skip
 
 
+class RowSpec(StrictModel):
+    """How a row of features becomes a tensor's: ``l1`` divides it by the sum of its absolute values.
+
+    ``columns`` are the features' names, in order, where they have any.
+    """
+
+    normalization: Literal["none", "l1"] = "none"
+    columns: tuple[str, ...] = ()
+
+
 class TensorSpec(StrictModel):
     """One named input or output.
 
     An axis of ``shape`` is a size, or a name when it may be any size (``"rows"``). ``example`` is the shape that
-    gates and vectors have, where one may be any size.
+    gates and vectors have, where one may be any size. ``classes`` names an output's last axis, where that is one
+    number per class.
     """
 
     name: str
@@ -86,6 +97,8 @@ class TensorSpec(StrictModel):
     unit: str = ""
     meaning: str = ""
     image: ImageSpec | None = None
+    rows: RowSpec | None = None
+    classes: tuple[str, ...] = ()
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether an array of ``shape`` may be fed here."""

@@ -18,7 +18,9 @@ def distill(
     config: Annotated[Path | None, typer.Option("--config", help="your own TOML")] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", help="drawn, images:DIR, video:FILE, 300w:DIR, cofw:DIR or wflw:DIR; may be repeated"),
+        typer.Option(
+            "--data", help="the recipe's data: drawn, images:DIR, 300w:DIR, digits, npz:FILE, ...; may be repeated"
+        ),
     ] = None,
     teacher: Annotated[
         str | None,

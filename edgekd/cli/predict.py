@@ -23,7 +23,7 @@ def predict(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Runs the bundle on a picture, a folder of pictures, or a video.
+    """Runs the bundle on what its recipe takes: a picture, a folder of them, a video, a table of rows.
 
     Example: `edgekd predict bundles/lm-openvino photo.jpg --out overlay.png`
     """

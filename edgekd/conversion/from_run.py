@@ -95,7 +95,7 @@ def make_canonical(run: Run, path: Path) -> RunCanonical:
     recipe = recipe_part(record.recipe, "recipe").Recipe(settings)
     pipeline: Pipeline = recipe_part(record.recipe, "pipeline").Pipeline(record.io)
     metrics: Metrics = recipe_part(record.recipe, "metrics").METRICS
-    student = recipe.student()
+    student = recipe.student(record.io)
     load_weights(student, run.weights)
     student.eval()
     heldout = run.heldout()

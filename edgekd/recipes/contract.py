@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
 Key = tuple[int, int]  # (epoch, index): all that a sample's augmentation may depend on, besides the seed
 Batch = dict[str, "torch.Tensor"]
 
@@ -94,12 +95,29 @@ class SampleSet(Protocol):
 
 @dataclass(frozen=True)
 class Datasets:
-    """``train`` fits, ``val`` selects, ``test`` gates. They share no sample."""
+    """``train`` fits, ``val`` selects, ``test`` gates. They share no label.
+
+    Nor any sample, but for a transductive recipe: its ``train`` holds the others' vertices too, without their labels,
+    and ``calibration`` is the part of it that the gates may be calibrated on. Where there is nothing to select with
+    (published splits), ``val`` only shows the fit, and the stages keep their last epoch.
+    """
 
     train: SampleSet
     val: SampleSet
     test: SampleSet
     provenance: Mapping[str, Any] = field(default_factory=dict)  # sources, licences, counts: into the manifest
+    calibration: SampleSet | None = None  # None: ``train``
+
+
+@runtime_checkable
+class SetTeacher(Protocol):
+    """A module that is no function of the io spec's inputs alone: it is asked about a set as a whole.
+
+    A hypergraph network looks a vertex's neighbours up, so a row of features is not enough for it.
+    """
+
+    def judged(self, samples: SampleSet) -> dict[str, Any]:
+        """(n, ...) arrays of its outputs by io-spec name, in evaluation, for each sample of the set in order."""
 
 
 @dataclass
@@ -108,7 +126,8 @@ class Stage:
 
     Attributes:
         name: also the folder below ``stages/`` in the run.
-        model: the module that is trained and judged; takes the io spec's inputs in order, gives its outputs.
+        model: the module that is trained and judged; takes the io spec's inputs in order, gives its outputs,
+            or is a ``SetTeacher``.
         step: (batch) -> {term: scalar tensor}; the loss is their sum. A term that starts with ``_`` is logged
             and not summed.
         optimizer: parameters -> optimizer.
@@ -117,6 +136,11 @@ class Stage:
         epochs, batch_size: of this stage.
         starts_from: provenance of the weights it starts from (source, sha256, license); empty = fresh ones.
         role: what the stage is for.
+        samples: what it is fitted on; None: the data's ``train``. A step may look at more than its batch (a whole
+            hypergraph); with ``batch_size`` of the whole set an epoch is one step.
+        prepare: (folder of the stage, progress), called once before the first step and again when resumed, with
+            the frozen modules trained: what is computed once (soft targets, in a file that is mapped).
+        keeps: weights of the best epoch on ``val``, or of the last.
     """
 
     name: str
@@ -129,6 +153,9 @@ class Stage:
     batch_size: int
     frozen: Mapping[str, nn.Module] = field(default_factory=dict)
     starts_from: Mapping[str, Any] = field(default_factory=dict)
+    samples: SampleSet | None = None
+    prepare: Callable[[Path, Progress], None] | None = None
+    keeps: Literal["best", "last"] = "best"
 
 
 class Metrics(Protocol):
@@ -176,13 +203,17 @@ class Recipe(Protocol):
     def __init__(self, config: Any) -> None:
         """``config`` is the recipe's own ``Config``, validated."""
 
-    def datasets(self, cache: Path, progress: Callable[[str, float], None]) -> Datasets:
+    def datasets(self, cache: Path, progress: Progress) -> Datasets:
         """``cache`` is a folder for what is slow to make; ``progress`` takes what is done and the share of it."""
 
-    def io_spec(self) -> IoSpec: ...
+    def io_spec(self) -> IoSpec:
+        """Asked after ``datasets``: the data may decide how wide an input is."""
 
-    def student(self) -> nn.Module:
-        """The student, freshly initialised from the config's seed; weights are loaded by the caller."""
+    def student(self, io: IoSpec) -> nn.Module:
+        """The student of an io spec, freshly initialised from the config's seed; weights are loaded by the caller.
+
+        No data is read: an export has the run's io spec, and no data.
+        """
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
         """In training order, exactly one of them with role ``student``; ``control`` adds one with that role.

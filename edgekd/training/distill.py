@@ -158,7 +158,7 @@ def _distill(
     judge = Judge(io, recipe_part(recipe, "pipeline").Pipeline(io), recipe_part(recipe, "metrics").METRICS)
     stages = made.stages(datasets, control)
     for stage in stages:
-        fitting_batch(len(datasets.train), stage.batch_size, ranks)
+        fitting_batch(len(stage.samples or datasets.train), stage.batch_size, ranks)
 
     record = RunRecord(
         status="training",
@@ -261,6 +261,12 @@ def _walk(
     check_checkpoint(folder / "last.ckpt", stage)
     teachers = ranks.once(lambda: {name: judge.score(module, datasets.val) for name, module in stage.frozen.items()})
     start = time.monotonic()
+    if stage.prepare is not None:
+        if not ranks.first:
+            ranks.wait()
+        stage.prepare(folder, tell)  # rank 0 first: the others find what it made
+        if ranks.first:
+            ranks.wait()
     outcome = fit(stage, datasets, judge, folder, config, teachers, tell, processes, ranks)
 
     def record() -> dict[str, Any]:

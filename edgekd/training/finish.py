@@ -43,7 +43,8 @@ def finish(
         for name in rows[0]:
             arrays[f"{part}/{name}"] = np.stack([r[name] for r in rows])
     write_arrays(folder / "heldout.npz", arrays)
-    chosen = [datasets.train.sample(i).raw for i in _spread(len(datasets.train), CAP_CALIBRATION)]
+    fitted = datasets.calibration or datasets.train
+    chosen = [fitted.sample(i).raw for i in _spread(len(fitted), CAP_CALIBRATION)]
     write_arrays(folder / "calibration.npz", {f"raw/{n}": np.stack([r[n] for r in chosen]) for n in chosen[0]})
     save_weights(student.model, folder / "student.safetensors")
     example = [torch.from_numpy(judge.pipeline.preprocess(samples[0].raw)[t.name]) for t in judge.io.inputs]

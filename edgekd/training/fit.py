@@ -96,7 +96,7 @@ def fit(
     processes: Processes = ONE,
     ranks: Ranks = ALONE,
 ) -> Outcome:
-    """Trains ``stage.model`` and leaves the best epoch's weights in it, on every rank.
+    """Trains ``stage.model`` and leaves the weights of the epoch that the stage keeps in it, on every rank.
 
     Rank 0 writes ``last.ckpt`` (after every epoch), ``best.safetensors``, ``metrics.csv`` and TensorBoard events to
     ``folder``; an existing ``last.ckpt`` is gone on from.
@@ -109,7 +109,7 @@ def fit(
     torch.manual_seed(config.seed)
     seed = config.seed
     module = StageModule(stage, judge, datasets.val, seed, folder, ranks)
-    loader = training_loader(datasets.train, stage.batch_size, seed, config.train.workers, ranks)
+    loader = training_loader(stage.samples or datasets.train, stage.batch_size, seed, config.train.workers, ranks)
     precision = ranks.once(lambda: _precision(stage, datasets, folder, config.train.precision, processes.on_gpu))
     # The newest is kept after every epoch. (``save_last`` with ``save_top_k=0`` writes nothing before the end.)
     saver = ModelCheckpoint(
@@ -155,7 +155,7 @@ def fit(
     ranks.wait()  # rank 0 has written the best
     load_weights(stage.model, folder / "best.safetensors")
     stage.model.zero_grad(set_to_none=True)  # the last step's gradients would be held as long as the model
-    top = module.best()
+    top = module.kept()
     return Outcome(
         best_epoch=int(top["epoch"]),
         best=_scores(top),
@@ -181,8 +181,9 @@ def _precision(stage: Stage, datasets: Datasets, folder: Path, asked: str, on_gp
     if note.is_file():
         return str(read_json(note)["precision"])
     if asked == "auto" and not on_gpu:
-        count = min(stage.batch_size, len(datasets.train))
-        chosen = faster_precision(stage, datasets.train.batch([(0, i) for i in range(count)]))
+        samples = stage.samples or datasets.train
+        count = min(stage.batch_size, len(samples))
+        chosen = faster_precision(stage, samples.batch([(0, i) for i in range(count)]))
     else:
         chosen = PRECISIONS["bf16" if asked == "auto" else asked]
     write_json(note, {"precision": chosen, "asked": asked})

@@ -26,7 +26,7 @@ READ_EVERY = 64  # steps whose terms are read at once: reading one waits for the
 class StageModule(pl.LightningModule):
     """Trains ``stage.model``. Frozen teachers are held outside the module: no checkpoint carries them.
 
-    Keeps ``metrics.csv`` and ``best.safetensors`` in ``folder`` up to date. The best epoch's weights are in the
+    Keeps ``metrics.csv`` and ``best.safetensors`` in ``folder`` up to date. The kept epoch's weights are in the
     checkpoint, too: the two files are written one after the other, and a process may be killed between them.
     """
 
@@ -83,15 +83,17 @@ class StageModule(pl.LightningModule):
         row["images_per_second"] = images_per_second
         row["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append({"epoch": self.current_epoch, **row})
-        if self.best() is self.history[-1]:
+        if self.kept() is self.history[-1]:
             self._best = copied_state(self.model)
             self._write_best()
         if self._ranks.first:
             write_curves(self._folder / "metrics.csv", self.history, int(self.trainer.num_training_batches))
         self.log_dict(row, on_epoch=True, on_step=False)
 
-    def best(self) -> dict[str, float]:
-        """The first row of the history that no other one beats on the validation set."""
+    def kept(self) -> dict[str, float]:
+        """The first row of the history that no other one beats on the validation set; or the last one."""
+        if self._stage.keeps == "last":
+            return self.history[-1]
         primary, sign = f"val/{self._judge.metrics.primary}", -1 if self._judge.metrics.higher_is_better else 1
         return min(self.history, key=lambda row: math.inf if math.isnan(row[primary]) else sign * row[primary])
 

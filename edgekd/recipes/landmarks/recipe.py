@@ -57,7 +57,7 @@ class Recipe:
         )
         return IoSpec(inputs=(image,), outputs=(landmarks,))
 
-    def student(self) -> LandmarkRegressor:
+    def student(self, io: IoSpec) -> LandmarkRegressor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return mobilenet_v2(self.config.data.points, self.config.student.width)
@@ -98,7 +98,7 @@ class Recipe:
         return self._stage(name, "teacher", model, step, teacher.epochs, {})
 
     def _student_stage(self, name: str, role: str, frozen: dict[str, nn.Module]) -> Stage:
-        student, loss = self.student(), self.config.loss
+        student, loss = self.student(self.io_spec()), self.config.loss
         init = self.config.student.init
         starts_from = load_trunk(student, init) if init else {}
         kd = KDLoss(loss.form, "tough" in frozen, "tolerant" in frozen, loss.hard)

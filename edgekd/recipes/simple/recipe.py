@@ -80,7 +80,7 @@ class SimpleRecipe(ABC):
     def io_spec(self) -> IoSpec:
         return self.io
 
-    def student(self) -> nn.Module:
+    def student(self, io: IoSpec) -> nn.Module:
         return self._seeded(self.make_student, 0)
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
@@ -88,11 +88,11 @@ class SimpleRecipe(ABC):
         teacher = self._brought_teacher()[0] if config.teacher.black_box else self._seeded(self.make_teacher, 1)
         if teacher is not None and not config.teacher.black_box:
             stages.append(self._stage("teacher", "teacher", teacher, config.teacher.epochs, None))
-        stages.append(self._stage("student", "student", self.student(), config.train.epochs, teacher))
+        stages.append(self._stage("student", "student", self.student(self.io), config.train.epochs, teacher))
         if control and teacher is None:
             raise InputError("--control compares with a teacher, and there is none", fix="--teacher brings one")
         if control:
-            stages.append(self._stage("control", "control", self.student(), config.train.epochs, None))
+            stages.append(self._stage("control", "control", self.student(self.io), config.train.epochs, None))
         return stages
 
     def _brought_teacher(self) -> tuple[nn.Module, dict[str, Any]]:

@@ -70,7 +70,7 @@ def load_student(run: Run) -> Any:
     from edgekd.registry import recipe_part
 
     settings = restore(run.record.recipe, run.record.config, str(run.path))
-    student = recipe_part(run.record.recipe, "recipe").Recipe(settings).student()
+    student = recipe_part(run.record.recipe, "recipe").Recipe(settings).student(run.record.io)
     load_weights(student, run.weights)
     return student.eval()
 

@@ -44,20 +44,20 @@ class Recipe:
         inputs = (TensorSpec(name="x", shape=(1, 4)), TensorSpec(name="gain", shape=(1, 1)))
         return IoSpec(inputs=inputs, outputs=(TensorSpec(name="y", shape=(1, 1)),))
 
-    def student(self):
+    def student(self, io):
         torch.manual_seed(self.config.seed)
         return Line(self.config.hidden)
 
     def stages(self, data, control):
         if self.config.teacher == "none":
-            return [self._stage("student", "student", self.student(), {})]
+            return [self._stage("student", "student", self.student(self.io_spec()), {})]
         torch.manual_seed(self.config.seed + 1)
         teacher = Line(4 * self.config.hidden, dropout=0.3)
         stages = [
             self._stage("teacher", "teacher", teacher, {}),
-            self._stage("student", "student", self.student(), {"teacher": teacher}),
+            self._stage("student", "student", self.student(self.io_spec()), {"teacher": teacher}),
         ]
-        return [*stages, self._stage("control", "control", self.student(), {})] if control else stages
+        return [*stages, self._stage("control", "control", self.student(self.io_spec()), {})] if control else stages
 
     def _stage(self, name, role, model, frozen):
         def step(batch):

@@ -33,7 +33,8 @@ def teachers(preset):
 
 def test_the_paper_preset_has_the_published_sizes_and_schedule():
     found = config.resolve("landmarks", "paper")
-    assert weight_count(Recipe(found).student()) == 2_432_200  # A6
+    recipe = Recipe(found)
+    assert weight_count(recipe.student(recipe.io_spec())) == 2_432_200  # A6
     assert weight_count(teachers("paper")) == 10_992_560
     assert found.student.input_size == 224
     assert (found.train.epochs, found.train.batch_size, found.train.learning_rate) == (150, 70, 1e-3)  # A7
@@ -77,7 +78,8 @@ def test_values_of_another_type_are_refused_by_their_own_field(setting):
 
 
 def test_the_recipes_own_line_about_the_student_is_true():
-    student = Recipe(config.resolve("landmarks", "paper")).student()
+    recipe = Recipe(config.resolve("landmarks", "paper"))
+    student = recipe.student(recipe.io_spec())
     text = f"MobileNetV2, {weight_count(student) / 1e6:.2f} M weights, "
     text += f"{macs(student, torch.zeros(1, 3, 224, 224)) / 1e9:.2f} GMAC at 224"
     assert recipe_entry("landmarks").facts["student"] == text

@@ -162,10 +162,11 @@ def test_the_io_spec_is_the_students_input_and_output():
     io = recipe.io_spec()
     assert [tensor.shape for tensor in io.inputs] == [(1, 3, 48, 48)]
     with torch.inference_mode():
-        assert tuple(recipe.student().eval()(torch.zeros(1, 3, 48, 48)).shape) == io.outputs[0].shape == (1, 136)
+        assert tuple(recipe.student(io).eval()(torch.zeros(1, 3, 48, 48)).shape) == io.outputs[0].shape == (1, 136)
 
 
 def test_students_of_one_seed_are_equal():
-    one, other = Recipe(config()).student(), Recipe(config()).student()
+    recipes = Recipe(config()), Recipe(config())
+    one, other = (recipe.student(recipe.io_spec()) for recipe in recipes)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert weight_count(one) == weight_count(other)
