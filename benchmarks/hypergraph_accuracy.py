@@ -63,8 +63,10 @@ UNDER_TEACHER = 1.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the two .npz files")
-    parser.add_argument("--quick", action="store_true", help="two seeds, 20 epochs; nothing is written")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument(
+        "--quick", action="store_true", help="two seeds, 20 epochs; nothing is written unless --results says where"
+    )
+    parser.add_argument("--results", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--one", nargs=2, metavar=("SET", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -98,11 +100,10 @@ def main() -> int:
         "sets": sets,
     }
     results["targets"] = targets(sets)
-    if options.quick:
-        print("quick: nothing is written")
-    else:
-        write_json(options.results / "hypergraph_accuracy.json", results)
-        picture(results, options.results / "hypergraph_accuracy.png")
+    folder = options.results or (None if options.quick else HERE / "results")
+    if folder is not None:
+        write_json(folder / "hypergraph_accuracy.json", results)
+        picture(results, folder / "hypergraph_accuracy.png")
     for line in results["targets"]:
         print(f"{'reached' if line['reached'] else 'MISSED '}  {line['what']}: {line['found']}, asked {line['asked']}")
     return 0

@@ -33,7 +33,7 @@ import edgekd
 from edgekd.measuring.machine import busy_share, read_facts
 from edgekd.measuring.memory import forget_high_water, high_water_bytes, resident_bytes
 from edgekd.measuring.race import race, time_ratio
-from edgekd.storage import whole_file, write_text
+from edgekd.storage import whole_file, write_json
 
 HERE = Path(__file__).parent
 THREADS = 2
@@ -133,8 +133,8 @@ class Student:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--quick", action="store_true", help="nothing is written unless --results says where")
+    parser.add_argument("--results", type=Path)
     parser.add_argument("--memory-of", nargs=4, metavar=("CONTENDER", "TASK", "DATA", "BUNDLE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
@@ -155,11 +155,10 @@ def main() -> int:
         "rows": rows,
         "targets": targets(rows),
     }
-    if options.quick:
-        print("quick: nothing is written")
-    else:
-        picture(results, options.results / "hypergraph_speed.png")
-        write_text(options.results / "hypergraph_speed.json", json.dumps(results, indent=1) + "\n")
+    folder = options.results or (None if options.quick else HERE / "results")
+    if folder is not None:
+        write_json(folder / "hypergraph_speed.json", results)
+        picture(results, folder / "hypergraph_speed.png")
     for line in results["targets"]:
         print(f"{'reached' if line['reached'] else 'MISSED '}  {line['what']}: {line['found']}, asked {line['asked']}")
     return 0

@@ -17,7 +17,8 @@ def distill(
     preset: Annotated[str | None, typer.Option("--preset", help="one of the recipe's presets")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="your own TOML")] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="the recipe's data: drawn, images:DIR, digits, npz:FILE, ...; may be repeated")
+        list[str] | None,
+        typer.Option("--data", help="the recipe's data: drawn, images:DIR, digits, npz:FILE, ...; may be repeated"),
     ] = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="a black box: dlib68, or package.module:callable")

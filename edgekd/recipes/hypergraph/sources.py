@@ -108,7 +108,7 @@ def from_npz(path: Path) -> Labelled:
         raise InputError(f"{origin}: a vertex has the label {count - 1}", f"there are {len(names)} class names")
     splits = tuple(_split(row, labels, origin) for row in np.atleast_2d(arrays.get("train_splits", np.empty((0, 0)))))
     splits = splits if "train_splits" in arrays else ()
-    about = {"source": path.name, "licence": str(arrays.get("licence", "unknown"))}
+    about = {"source": path.stem, "licence": str(arrays.get("licence", "unknown"))}
     return Labelled(graph, features, labels, names, splits=splits, about=about)
 
 
