@@ -106,6 +106,11 @@ def test_predict_gives_a_label_and_probabilities_for_each_row_of_a_table_or_an_n
         assert a["prediction"]["label"] == b["prediction"]["label"]
         assert a["prediction"]["probability"] == pytest.approx(b["prediction"]["probability"], abs=1e-6)
         assert a["prediction"]["probability"].sum() == pytest.approx(1)
+    edgekd.predict(path, [str(tmp_path / "rows.npz")], tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [cells["label"] for cells in written] == [str(r["prediction"]["label"]) for r in one]
+    assert float(written[2]["probability/1"]) == pytest.approx(float(one[2]["prediction"]["probability"][1]), abs=1e-6)
     np.savez(tmp_path / "wide.npz", x=np.ones((2, 17)))
     with pytest.raises(InputError, match="17 features a row"):
         edgekd.predict(path, [str(tmp_path / "wide.npz")])
