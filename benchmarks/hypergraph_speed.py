@@ -387,6 +387,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     colours = {STUDENT: "#009e73", LAPLACIAN: "#cc79a7", FACTORISED: "#0072b2", LOCAL: "#d55e00"}
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), sharex=True)
@@ -400,7 +401,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
                     points.append((row["vertices"], cells[key]["median_ms"], cells[key]["memory_bytes"] / 1e6))
             v, ms, mb = (np.array(part) for part in zip(*points, strict=True))
             growth = np.polyfit(np.log(v), np.log(ms), 1)[0]
-            label = f"{name}, V^{growth:.2f}"
+            label = f"{name}: grows as $V^{{{growth:.2f}}}$"
             axes[0, column].plot(v, ms, "o-", color=colours[name], label=label)
             axes[1, column].plot(v, mb, "o-", color=colours[name], label=name)
         axes[0, column].set_title(f"label {task}" + (", just arrived" if task == "one vertex" else ""))
@@ -409,8 +410,11 @@ def picture(results: dict[str, Any], path: Path) -> None:
             axes[row_, column].set_xscale("log")
             axes[row_, column].set_yscale("log")
             axes[row_, column].set_ylabel(unit)
+            axes[row_, column].yaxis.set_minor_formatter(NullFormatter())
             axes[row_, column].grid(alpha=0.3)
-        axes[0, column].legend(frameon=False)
+        low, high = axes[0, column].get_ylim()
+        axes[0, column].set_ylim(low, high * (high / low) ** 0.45)  # room for the legend
+        axes[0, column].legend(frameon=False, loc="upper left")
     figure.tight_layout()
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
