@@ -1,7 +1,8 @@
-"""``predict``: a bundle on a picture, a folder or a video, drawn where asked."""
+"""``predict``: a bundle on a picture, a folder, a video or a table, drawn or written down where asked."""
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgekd.storage import read_arrays, refuse_existing, whole_file, write_array
 Progress = Callable[[str, float], None]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 OVERLAY = re.compile(r"\d{5,}-.*\.png")  # its name in a folder
+TABLE = ".csv"
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 
 
@@ -34,8 +36,8 @@ def predict(
 
     Args:
         inputs: ``NAME=PATH`` each; a bare path is the first input. A bundle of a foreign model takes one npz.
-        out: where overlays are drawn: a picture for one item, a video file for frames, a folder for many;
-            for a foreign model an npz of its outputs.
+        out: where overlays are drawn: a picture for one item, a video file for frames, a folder for many; a
+            ``.csv`` takes the predictions themselves, a row per item; for a foreign model an npz of its outputs.
 
     Raises:
         InputError: unknown names, unreadable input, an output that exists or does not suit.
@@ -56,12 +58,14 @@ def predict(
                 progress(f"{label}", 0.0)
             predictions = [bundle.predict(raw) for _, raw in raws]
             results.extend({"input": each, "prediction": p} for (each, _), p in zip(raws, predictions, strict=True))
-            drawn = None if target is None else pipeline.draw([raw for _, raw in raws], predictions)
-            yield label, drawn
+            draws = target is not None and target.suffix.lower() != TABLE
+            yield label, pipeline.draw([raw for _, raw in raws], predictions) if draws else None
 
-    if target is None:
+    if target is None or target.suffix.lower() == TABLE:
         for _ in pictures():
             pass
+        if target is not None:
+            _write_table(target, results)
     elif target.suffix.lower() in VIDEOS:
         _write_video(target, (drawn for _, drawn in pictures()))
     elif target.suffix.lower() in PICTURES:
@@ -69,7 +73,9 @@ def predict(
     elif target.suffix == "":
         _write_folder(target, pictures(), overwrite)
     else:
-        raise InputError(f"cannot draw to {target}", f"{target.suffix} is no picture or video", "--out overlay.png")
+        raise InputError(
+            f"cannot draw to {target}", f"{target.suffix} is no picture, video or table", "--out overlay.png"
+        )
     return results
 
 
@@ -124,6 +130,22 @@ def _predict_arrays(bundle: Bundle, inputs: Sequence[str], out: Path | None) -> 
     if out is not None:
         write_arrays(out, outputs)
     return [{"input": inputs[0], "prediction": outputs}]
+
+
+def _write_table(path: Path, results: Sequence[dict[str, Any]]) -> None:
+    """A row per item: its label, then every value of its prediction, ``NAME`` or ``NAME/INDEX`` each."""
+    rows = []
+    for result in results:
+        cells: dict[str, Any] = {"input": result["input"]}
+        for name, value in result["prediction"].items():
+            array = np.asarray(value)
+            places = [name] if array.ndim == 0 else [f"{name}/{k}" for k in range(array.size)]
+            cells.update(zip(places, array.reshape(-1).tolist(), strict=True))
+        rows.append(cells)
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for cells in rows for name in cells)))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _write_picture(path: Path, pictures: Iterator[tuple[str, Any]]) -> None:

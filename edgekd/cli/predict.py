@@ -14,7 +14,8 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="a bundle folder")],
     inputs: Annotated[list[str], typer.Argument(help="NAME=PATH for each input; a bare PATH is the first input")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="overlay: a picture, a folder, or an .mp4 for a video")
+        Path | None,
+        typer.Option("--out", help="overlay: a picture, a folder, or an .mp4 for a video; or a .csv of predictions"),
     ] = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -40,7 +41,7 @@ def predict(
         if len(results) > 20 and not verbose:
             say(f"... and {len(results) - 20} more (--json gives all)")
         if out is not None:
-            say(f"drawn: {out}")
+            say(f"{'written' if out.suffix == '.csv' else 'drawn'}: {out}")
 
 
 def _shape(value: object) -> str:

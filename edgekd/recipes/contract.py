@@ -174,7 +174,7 @@ class Pipeline(Protocol):
     def __init__(self, io: IoSpec) -> None: ...
 
     def read(self, inputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Command-line inputs (name -> path) to (label, raw) items: one picture, a folder, a video's frames.
+        """Command-line inputs (name -> path) to (label, raw) items: one picture, a folder, a video's frames, rows.
 
         Items of one picture follow each other and share their first array.
         """

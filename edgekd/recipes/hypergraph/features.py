@@ -54,13 +54,14 @@ class Features:
         places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], sizes) + np.arange(offsets[-1])
         return Features(self.width, self.values[places], self.columns[places], offsets)
 
-    def fingerprints(self) -> NDArray[np.float64]:
-        """(V,) a number per row: equal rows have equal ones, others practically never."""
-        factors = np.random.default_rng(0xF1).normal(size=self.width)
+    def fingerprints(self) -> NDArray[Any]:
+        """(V,) something to compare per row: equal rows have equal ones, others practically never."""
         if self.offsets is None or self.columns is None:
-            return np.asarray(self.values @ factors, np.float64)
+            return np.ascontiguousarray(self.values).view(np.dtype((np.void, 4 * self.width)))[:, 0]
+        factors = np.random.default_rng(0xF1).normal(size=self.width)
         rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
-        return np.bincount(rows, self.values * factors[self.columns], minlength=len(self))
+        sums = np.bincount(rows, self.values * factors[self.columns], minlength=len(self))
+        return np.asarray(sums, np.float64)
 
     def dense(self) -> Floats:
         """(V, F): only for as many rows as fit into memory."""

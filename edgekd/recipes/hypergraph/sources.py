@@ -7,7 +7,7 @@
 ``vertices:FILE`` and ``hyperedges:FILE``, CSV or Parquet:
     a row per vertex with columns ``label`` (any text; empty: none), optionally ``id``, and features; and a row per
     incidence with columns ``hyperedge`` and ``vertex`` (the id, else the row's number), optionally ``weight``.
-``dhg:NAME``      a data set of the ``dhg`` package, where that is installed; it downloads.
+``dhg:NAME``      a data set of the ``dhg`` package, where that is installed (``from_dhg``).
 ``digits``        scikit-learn's 1,797 images; a hyperedge is an image and its nearest neighbours.
 ``generated``     of any size, from a seed (``GeneratedConfig``).
 """
@@ -108,7 +108,7 @@ def from_npz(path: Path) -> Labelled:
         raise InputError(f"{origin}: a vertex has the label {count - 1}", f"there are {len(names)} class names")
     splits = tuple(_split(row, labels, origin) for row in np.atleast_2d(arrays.get("train_splits", np.empty((0, 0)))))
     splits = splits if "train_splits" in arrays else ()
-    about = {"source": path.name, "licence": str(arrays.get("licence", "unknown"))}
+    about = {"source": path.stem, "licence": str(arrays.get("licence", "unknown"))}
     return Labelled(graph, features, labels, names, splits=splits, about=about)
 
 
@@ -190,27 +190,34 @@ def _rows_of(named: NDArray, ids: NDArray | None, count: int, origin: str) -> ND
     return order[place]
 
 
-def from_dhg(name: str) -> Labelled:
-    """A data set of the ``dhg`` package, by its class (``CocitationCora``)."""
+def from_dhg(named: str) -> Labelled:
+    """A data set of the ``dhg`` package, by its class, and by its lists of hyperedges where those have names of their
+    own: ``CocitationCora``, ``DBLP4k/edge_by_conf``, ``IMDB4k/edge_by_actor+edge_by_director``.
+
+    The package downloads the set when it is first asked for, and reads it with pickle, checked by md5.
+    """
     try:
         import dhg.data
     except ImportError as error:
         raise MachineError("dhg is not installed", str(error), "pip install dhg") from None
-    if not hasattr(dhg.data, name):
-        raise InputError(
-            f"dhg has no data set {name!r}", fix=nearest(name, [n for n in dir(dhg.data) if n[0].isupper()])
-        )
-    found = getattr(dhg.data, name)()
-    if "edge_list" not in found.content or "labels" not in found.content:
-        raise InputError(f"dhg's {name} has no hyperedges with labels", f"it has {', '.join(found.content)}")
-    labels = np.asarray(found["labels"], np.int64)
-    x = np.asarray(found["features"], np.float32) if "features" in found.content else np.eye(len(labels), dtype="f4")
-    lists = [np.asarray(edge, np.int64) for edge in found["edge_list"]]
-    edges = np.repeat(np.arange(len(lists)), [len(edge) for edge in lists])
-    graph = build(len(labels), edges, np.concatenate(lists), None, f"dhg:{name}")
-    about = {"source": f"dhg:{name}", "licence": "see the data set"}
-    features = checked(Features(x.shape[1], x), f"dhg:{name}")
-    return Labelled(graph, features, labels, tuple(map(str, range(int(labels.max()) + 1))), about=about)
+    name, _, lists = named.partition("/")
+    known = [key for key, value in vars(dhg.data).items() if isinstance(value, type)]
+    if name not in known:
+        raise InputError(f"dhg has no data set {name!r}", fix=nearest(name, known))
+    found, keys = getattr(dhg.data, name)(), lists.split("+") if lists else ["edge_list"]
+    if missing := [key for key in (*keys, "labels", "features") if key not in found.content]:
+        fix = f"--data dhg:{name}/LIST, or LIST+LIST, of those that are lists of hyperedges"
+        raise InputError(f"dhg's {name} has no {missing[0]}", f"it has {', '.join(found.content)}", fix)
+    try:
+        labels, x = np.asarray(found["labels"], np.int64), np.asarray(found["features"], np.float32)
+        edges = [np.asarray(edge, np.int64) for key in keys for edge in found[key]]
+    except OSError as error:  # of the network, too
+        raise MachineError(f"dhg cannot get {name}", str(error), "try again, or use npz:FILE") from None
+    ids = np.repeat(np.arange(len(edges)), [len(edge) for edge in edges])
+    graph = build(len(labels), ids, np.concatenate(edges), None, f"dhg:{named}")
+    features = checked(Features(x.shape[1], x), f"dhg:{named}")
+    classes = tuple(map(str, range(int(labels.max()) + 1)))
+    return Labelled(graph, features, labels, classes, about={"source": f"dhg:{named}", "licence": "unknown"})
 
 
 def digits(neighbours: int) -> Labelled:

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from edgekd.nn.cost import weight_count
 from edgekd.nn.folding import fold_batchnorm
 from edgekd.nn.sparse import SparseRows
 from edgekd.recipes.hypergraph.hypergraph import build
@@ -52,10 +51,6 @@ def test_a_teacher_is_the_same_on_dense_and_on_sparse_features():
     torch.testing.assert_close(network(x, propagate), network(sparse, propagate))
     student = StudentMLP(4, 3).eval()
     torch.testing.assert_close(student(x), student(sparse))
-
-
-def test_the_student_has_the_papers_number_of_weights_on_imdb():
-    assert weight_count(StudentMLP(3066, 3)) == 393_219 + 256  # B7 counts parameters; here running statistics, too
 
 
 def test_the_students_batch_norm_is_folded_into_the_layer_behind_it():

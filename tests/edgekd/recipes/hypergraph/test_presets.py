@@ -1,7 +1,10 @@
 import pytest
 
 from edgekd import config
+from edgekd.measuring.claims import recipe_claims
+from edgekd.nn.cost import weight_count
 from edgekd.recipes.hypergraph.config import Config
+from edgekd.recipes.hypergraph.models import StudentMLP
 from edgekd.toml import read_toml
 
 
@@ -33,3 +36,8 @@ def test_the_default_preset_is_there_and_needs_no_data_of_ones_own():
 
     facts = read_toml(recipe_entry("hypergraph").folder / "recipe.toml")
     assert config.resolve("hypergraph", facts["default_preset"]).data.source == ("digits",)
+
+
+def test_the_claimed_size_is_the_students():
+    (claim,) = (c for c in recipe_claims("hypergraph").claim if c.id == "parameters-imdb")
+    assert weight_count(StudentMLP(3066, 3)) == claim.value

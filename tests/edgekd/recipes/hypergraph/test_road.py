@@ -11,6 +11,8 @@ from edgekd.cli.main import run
 from edgekd.conversion.export import export
 from edgekd.errors import InputError
 from edgekd.measuring.quality import evaluate
+from edgekd.recipes.hypergraph.config import GeneratedConfig
+from edgekd.recipes.hypergraph.sources import generated
 from edgekd.storage import read_arrays
 from edgekd.training.distill import distill
 
@@ -104,6 +106,11 @@ def test_predict_gives_a_label_and_probabilities_for_each_row_of_a_table_or_an_n
         assert a["prediction"]["label"] == b["prediction"]["label"]
         assert a["prediction"]["probability"] == pytest.approx(b["prediction"]["probability"], abs=1e-6)
         assert a["prediction"]["probability"].sum() == pytest.approx(1)
+    edgekd.predict(path, [str(tmp_path / "rows.npz")], tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [cells["label"] for cells in written] == [str(r["prediction"]["label"]) for r in one]
+    assert float(written[2]["probability/1"]) == pytest.approx(float(one[2]["prediction"]["probability"][1]), abs=1e-6)
     np.savez(tmp_path / "wide.npz", x=np.ones((2, 17)))
     with pytest.raises(InputError, match="17 features a row"):
         edgekd.predict(path, [str(tmp_path / "wide.npz")])
@@ -114,6 +121,24 @@ def test_production_scores_stand_in_the_run(tmp_path):
     for stage in made.record.stages:
         assert {"accuracy", "trans", "ind"} <= set(stage.test)
     assert set(read_arrays(made.path / "heldout.npz")["truth/setting"].tolist()) == {0, 1, 2}
+
+
+def test_a_published_split_is_trained_to_its_last_epoch(tmp_path):
+    data = generated(GeneratedConfig(vertices=60, hyperedges=60, features=4, classes=3, size=4), 0)
+    np.savez(
+        tmp_path / "data.npz",
+        x=data.features.values,
+        labels=data.labels,
+        hyperedge_vertices=data.graph.members,
+        hyperedge_offsets=data.graph.offsets,
+        train_splits=np.arange(20).reshape(2, 10),
+    )
+    settings = ["data.split=published", "data.fold=1", "train.epochs=6", "teacher.epochs=6"]
+    made = distill("hypergraph", tmp_path / "run", data=[f"npz:{tmp_path / 'data.npz'}"], settings=settings)
+    for stage in made.record.stages:
+        assert stage.best_epoch == stage.epochs - 1
+        assert stage.best == stage.last
+    assert made.record.data["split"] == {"train": 10, "val": 0, "test": 50, "unseen": 0}
 
 
 def test_batches_of_vertices_and_hyperedges_train_too(tmp_path):

@@ -1,3 +1,4 @@
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -167,12 +168,18 @@ def test_a_source_that_is_none_is_refused_with_those_there_are(source, words):
         load(Config.model_validate({"data": {"source": source}}))
 
 
-def test_a_package_that_is_missing_is_named_with_the_pip_line():
-    try:
-        import dhg  # noqa: F401
-    except ImportError:
-        with pytest.raises(MachineError, match="dhg is not installed") as caught:
-            load(Config.model_validate({"data": {"source": ["dhg:Cora"]}}))
-        assert "pip install dhg" in caught.value.fix
-    else:
-        pytest.skip("dhg is installed")
+def test_a_package_that_is_missing_is_named_with_the_pip_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dhg", None)
+    with pytest.raises(MachineError, match="dhg is not installed") as caught:
+        load(Config.model_validate({"data": {"source": ["dhg:CocitationCora"]}}))
+    assert "pip install dhg" in caught.value.fix
+
+
+def test_a_set_of_dhg_that_has_no_such_list_is_told_what_it_has():
+    pytest.importorskip("dhg", reason="dhg is not installed")
+    with pytest.raises(InputError, match="has no data set 'CocitationCor'") as caught:
+        load(Config.model_validate({"data": {"source": ["dhg:CocitationCor"]}}))
+    assert "CocitationCora" in caught.value.fix
+    with pytest.raises(InputError, match="has no edge_list") as caught:
+        load(Config.model_validate({"data": {"source": ["dhg:DBLP4k"]}}))
+    assert "edge_by_paper" in caught.value.why
