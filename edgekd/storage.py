@@ -256,6 +256,11 @@ def parse_json(text: str, path: Path) -> Any:
         raise InputError(f"{path} is damaged", f"not valid JSON: {error}") from None
     if too_deep(data):
         raise InputError(f"{path} is damaged", f"it is nested more than {DEEPEST} levels deep")
+    if "\\u" in text:  # an escape may stand for half a character, which nothing can print or write again
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{path} is damaged", f"it holds half a character: {error.reason}") from None
     return data
 
 
