@@ -50,6 +50,7 @@ STUDENTS = {
     "both, released": ("both", "released", "l2"),
 }
 CONTROLS = ("none, square error", "none, absolute error")
+TEACHERS = ("tough", "tolerant")
 EPOCHS = ("best", "last")
 
 
@@ -150,7 +151,7 @@ def gather(work: Path, seeds: tuple[int, ...], settings: list[str]) -> dict[str,
 
     sets: dict[str, Any] = {}
     for set_name in SETS:
-        names = ("tough", "tolerant", *STUDENTS)
+        names = (*TEACHERS, *STUDENTS)
         sets[set_name] = {
             name: [read_scores(place(work, set_name, seed, name) / "scores.json") for seed in seeds] for name in names
         }
@@ -222,7 +223,7 @@ def section(results: dict[str, Any]) -> str:
         ]
         for name, own in rows.items():
             best, last = (shown(*spread(nmes(own, epoch))) for epoch in EPOCHS)
-            if name in ("tough", "tolerant"):
+            if name in TEACHERS:
                 lines.append(f"| *the {name} teacher itself* | {best} | {last} | | |")
                 continue
             cells = []
@@ -256,9 +257,14 @@ def findings(results: dict[str, Any]) -> list[str]:
             if name not in CONTROLS:
                 best_control = min(CONTROLS, key=lambda c, rows=rows: spread(nmes(rows[c], "best"))[0])
                 word = verdict(nmes(rows[name], "best"), nmes(rows[best_control], "best"))[2]
-                words.setdefault(word, []).append(name)
+                words.setdefault(word, []).append(name.replace(", ", "/"))
         told = "; ".join(f"{word}: {', '.join(names)}" for word, names in sorted(words.items()))
-        lines.append(f"- {set_name}, against the better control ({best_control}): {told}.")
+        ahead = {t: spread(nmes(rows[best_control], "best"))[0] - spread(nmes(rows[t], "best"))[0] for t in TEACHERS}
+        lines.append(
+            f"- {set_name}, against the better control ({best_control}): {told}. The teachers themselves are "
+            + " and ".join(f"{gap:+.2f} ({name})" for name, gap in ahead.items())
+            + " ahead of it: what they can teach at this budget."
+        )
     return lines
 
 
@@ -278,15 +284,15 @@ def draw(results: dict[str, Any], folder: Path) -> None:
             color = "#888888" if name in CONTROLS else "#1b7837" if name.endswith("paper") else "#5aae61"
             axis.barh(position, mean, xerr=std, color=color, height=0.7, error_kw={"elinewidth": 1, "capsize": 3})
             axis.plot(values, [position] * len(values), "k.", markersize=4)
-        for name, style in (("tough", "--"), ("tolerant", ":")):
+        for name, style in zip(TEACHERS, ("--", ":"), strict=True):
             axis.axvline(spread(nmes(rows[name], "best"))[0], color="#b35806", linestyle=style, label=f"{name} teacher")
         axis.set_title(set_name, fontsize=10)
         axis.set_xlabel("NME on exact points, % (lower is better)")
         axis.set_yticks(range(len(STUDENTS)), list(STUDENTS))
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1].legend(loc="lower right", fontsize=8, frameon=True)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.94))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=2, fontsize=8, frameon=False)
     with whole_file(folder / "distillation_gain.png") as temporary:
         figure.savefig(temporary, dpi=130)
     pyplot.close(figure)

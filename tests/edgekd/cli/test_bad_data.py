@@ -149,7 +149,7 @@ def test_predict_refuses_an_output_that_does_not_suit(edgekd, tiny_bundles, pict
     bundle, photos = tiny_bundles["onnxruntime"], picture(tmp_path / "photos" / "a.png").parent
     picture(photos / "b.png")
     edgekd("predict", bundle, photos, "--out", tmp_path / "x.png").says(2, "2 pictures do not fit")
-    edgekd("predict", bundle, photos, "--out", tmp_path / "x.txt").says(2, "no picture or video")
+    edgekd("predict", bundle, photos, "--out", tmp_path / "x.txt").says(2, "no picture, video or table")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
