@@ -94,7 +94,7 @@ def distill(
             ["weights", *(f"{s.weights:,}" for s in record.stages)],
             *([n, *(f"{s.test[n]:.4g}" for s in record.stages)] for n in names),
             ["best epoch", *(f"{s.best_epoch + 1} of {s.epochs}" for s in record.stages)],
-            ["images/s", *(f"{s.images_per_second:.0f}" for s in record.stages)],
+            ["samples/s", *(f"{s.images_per_second:.0f}" for s in record.stages)],
             ["precision", *(s.precision for s in record.stages)],
         ],
     )

@@ -182,7 +182,7 @@ def _loss(name: str, curves: Mapping[str, Curve], record: StageRecord | None) ->
     about = f"Loss of {name}, mean over each epoch's batches."
     if record is not None:
         about += (
-            f" {record.epochs} epochs in {record.seconds:,.0f} s, {record.images_per_second:,.0f} images/s, "
+            f" {record.epochs} epochs in {record.seconds:,.0f} s, {record.images_per_second:,.0f} samples/s, "
             f"{record.precision}, {count(record.weights)} parameters; best epoch {record.best_epoch + 1}."
         )
     return figure(drawn, about, key=key(series))

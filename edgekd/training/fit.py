@@ -67,7 +67,7 @@ class _Tell(pl.Callback):
         if module.history:
             row = module.history[-1]
             rate = row["images_per_second"]
-            score = f", val {self._primary} {row['val/' + self._primary]:.4g}, {rate:.0f} images/s"
+            score = f", val {self._primary} {row['val/' + self._primary]:.4g}, {rate:.0f} samples/s"
         done = (trainer.fit_loop.batch_idx + 1) / int(trainer.num_training_batches)
         self._tell(f"{module.stage_name}: epoch {epoch + 1}/{epochs}{score}", (epoch + done) / epochs)
 
