@@ -56,7 +56,8 @@ def test_the_paper_preset_waits_for_a_published_set_and_augments_as_the_authors_
 def test_a_published_set_decides_points_and_copies(kind, points, factor, weights):
     found = config.resolve("landmarks", "paper", settings=[f'data.source=["{kind}:somewhere"]'])
     assert (found.data.points, found.augment.factor) == (points, factor)
-    assert weight_count(Recipe(found).student()) == weights
+    recipe = Recipe(found)
+    assert weight_count(recipe.student(recipe.io_spec())) == weights
     assert found.augment.fit == "points"  # what the preset says stays
 
 
