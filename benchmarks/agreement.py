@@ -113,7 +113,7 @@ def build(folder: Path) -> dict[str, Path]:
         files[f"{target}-fp32"] = fp32
         files[f"{target}-int8"] = folder / f"{target}-int8.onnx"
         samples = [{"image": image} for image in feeds[:32]]
-        quantize(fp32, files[f"{target}-int8"], samples, profile(target).quantization)
+        quantize(fp32, files[f"{target}-int8"], samples, profile(target).way)
     return files
 
 
