@@ -347,7 +347,7 @@ def section(results: dict[str, Any]) -> str:
     """This benchmark's part of benchmarks/README.md."""
     c = results["conditions"]
     lines = [
-        "## `python benchmarks/foreign_models.py`: what it shows",
+        "## `python benchmarks/foreign_models.py`: models that nobody here wrote, on both targets",
         "",
         "Models that nobody here wrote, by `edgekd export FILE --calibration ... --precision auto`; distances are "
         "between the file and the built graph, over the whole road, on samples that calibration never saw.",

@@ -483,7 +483,7 @@ def section(results: dict[str, Any]) -> str:
     """This benchmark's part of benchmarks/README.md."""
     c = results["conditions"]
     lines = [
-        "## `python benchmarks/side_by_side.py`: what it shows",
+        "## `python benchmarks/side_by_side.py`: edgekd beside what a user would do by hand",
         "",
         "What a user would do by hand, with defaults, beside `edgekd export --precision auto`. A time ratio below 1 is "
         "faster; SQNR is of the least exact output against the file itself, on samples that no one calibrated with.",
