@@ -48,5 +48,5 @@ def test_agreement_judges_by_the_ratio_taken_round_by_round_and_says_what_is_mis
     results = {"rows": list(rows.values()), "per_call_us": {}, "conditions": conditions, "created": "2026-01-01T00:00"}
     results["contenders"] = found
     lines = agreement.section(results).splitlines()
-    assert next(line for line in lines if agreement.APP in line).endswith("| within 5% | reached |")
-    assert next(line for line in lines if f"| {agreement.LOOP} |" in line).endswith("| within 5% | **missed** |")
+    assert "| within 5% | reached | 1.000 |" in next(line for line in lines if agreement.APP in line)
+    assert "| within 5% | **missed** | 1.000 | 1.100 |" in next(x for x in lines if f"| {agreement.LOOP} |" in x)
