@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +51,8 @@ class Part:
 
 def missing(path: Path, own: PublishedSet, what: str = "is missing") -> InputError:
     """The error that names the file or folder that a set lacks, and shows what is expected."""
-    layout = textwrap.indent(textwrap.dedent(own.layout), "    ")
-    return InputError(f"{path} {what}", f"{own.name} is expected as\n{layout}", f"--data {own.kind}:DIR")
+    layout = "; ".join(" ".join(line.split()) for line in own.layout.splitlines())
+    return InputError(f"{path} {what}", f"{own.name} is expected as {layout}", f"--data {own.kind}:DIR")
 
 
 def checked_points(values: NDArray, origin: str, fields: Sequence[str] | None = None) -> NDArray[np.float32]:
