@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from edgekd.contracts import Array, ImageSpec, IoSpec, TensorSpec, check_feeds
 from edgekd.errors import InputError, nearest
+from edgekd.pictures import folder_pictures, read_picture
 from edgekd.storage import read_arrays, row, sha256_arrays, sha256_file
 from edgekd.toml import first_problem, not_finite, read_toml
 
@@ -82,8 +83,6 @@ class PictureSamples:
     """``--calibration DIR --preprocess FILE.toml``, read and resized when they are asked for."""
 
     def __init__(self, folder: Path, preprocess: Preprocess, io: IoSpec) -> None:
-        from edgekd.recipes.landmarks.sources import folder_pictures
-
         if len(io.inputs) != 1:
             names = ", ".join(t.name for t in io.inputs)
             raise InputError(f"pictures are one input, and the model takes {names}", fix="--calibration FILE.npz")
@@ -101,8 +100,6 @@ class PictureSamples:
         return len(self._files)
 
     def sample(self, index: int) -> dict[str, Array]:
-        from edgekd.recipes.landmarks.sources import read_picture
-
         made = self._preprocess
         resized = Image.fromarray(read_picture(self._files[index])).resize(
             made.size, Image.Resampling[made.resampler.upper()]

@@ -17,10 +17,10 @@ from strategies import pictures
 from strategies.documents import broken
 from strategies.outcome import loaded, only_within
 
+from edgekd import pictures as sources
 from edgekd.cli.main import run as edgekd
 from edgekd.errors import EdgekdError
-from edgekd.recipes.landmarks import sources
-from edgekd.recipes.landmarks.sources import read_picture, video_frames
+from edgekd.pictures import read_picture, video_frames
 
 
 def rgb(picture):

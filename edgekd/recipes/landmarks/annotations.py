@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import InputError
+from edgekd.pictures import Picture
 from edgekd.recipes.landmarks.detector import Box
 from edgekd.recipes.landmarks.metrics import EYE_PAIRS
 from edgekd.recipes.landmarks.published import PublishedSet
-from edgekd.recipes.landmarks.sources import Picture
 
 PartName = Literal["train", "test"]
 FARTHEST = 1e6  # px; what is beyond is no place in a picture

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import InputError, MachineError
+from edgekd.pictures import Picture
 from edgekd.recipes.landmarks.annotations import (
     FARTHEST,
     Annotation,
@@ -30,7 +31,6 @@ from edgekd.recipes.landmarks.annotations import (
     missing,
 )
 from edgekd.recipes.landmarks.published import SETS
-from edgekd.recipes.landmarks.sources import Picture
 
 SET = SETS["cofw"]
 PAD = 0.05  # of the crop's sides, on each side (A8)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekd.errors import MachineError
-from edgekd.recipes.landmarks.sources import Picture
+from edgekd.pictures import Picture
 
 Box = NDArray[np.float32]  # (4,) x0, y0, x1, y1 in px; 0 is the left (top) edge of the first pixel
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import InputError
+from edgekd.pictures import PICTURE_SUFFIXES, read_picture
 from edgekd.recipes.landmarks.annotations import (
     Annotation,
     Part,
@@ -25,7 +26,6 @@ from edgekd.recipes.landmarks.annotations import (
     missing,
 )
 from edgekd.recipes.landmarks.published import SETS
-from edgekd.recipes.landmarks.sources import PICTURE_SUFFIXES, read_picture
 
 SET = SETS["300w"]
 MARGIN = 5.0  # px around the points (A8)

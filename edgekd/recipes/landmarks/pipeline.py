@@ -18,9 +18,7 @@ from PIL import Image
 
 from edgekd.contracts import Array, Arrays, ImageSpec, IoSpec
 from edgekd.errors import InputError
-from edgekd.recipes.landmarks import overlay
-from edgekd.recipes.landmarks.detector import Box, detector_box, detector_installed, find_faces
-from edgekd.recipes.landmarks.sources import (
+from edgekd.pictures import (
     Picture,
     existing,
     folder_pictures,
@@ -28,6 +26,8 @@ from edgekd.recipes.landmarks.sources import (
     read_picture,
     video_frames,
 )
+from edgekd.recipes.landmarks import overlay
+from edgekd.recipes.landmarks.detector import Box, detector_box, detector_installed, find_faces
 
 __all__ = ["Pipeline", "crop", "detector_box"]
 

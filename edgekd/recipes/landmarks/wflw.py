@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from edgekd.errors import InputError
+from edgekd.pictures import read_picture
 from edgekd.recipes.landmarks.annotations import (
     Annotation,
     Part,
@@ -23,7 +24,6 @@ from edgekd.recipes.landmarks.annotations import (
     missing,
 )
 from edgekd.recipes.landmarks.published import SETS
-from edgekd.recipes.landmarks.sources import read_picture
 
 SET = SETS["wflw"]
 MARGIN = 3.0  # px around the points (A8)

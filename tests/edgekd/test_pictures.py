@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from edgekd.errors import InputError
-from edgekd.recipes.landmarks.sources import folder_pictures, read_picture, video_frames
+from edgekd.pictures import folder_pictures, read_cutout, read_labels, read_picture, video_frames
 
 av = pytest.importorskip("av", reason="videos need PyAV (extra video)")
 
@@ -48,6 +48,31 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
 def test_transparency_is_laid_over_white(tmp_path):
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "p.png")
     assert read_picture(tmp_path / "p.png").min() == 255
+
+
+def test_a_cutout_keeps_its_alpha_and_any_other_picture_has_none(tmp_path):
+    Image.new("RGBA", (4, 6), (9, 8, 7, 100)).save(tmp_path / "cut.png")
+    Image.new("RGB", (4, 6)).save(tmp_path / "whole.png")
+    picture, alpha = read_cutout(tmp_path / "cut.png")
+    assert picture.shape == (6, 4, 3)
+    assert alpha is not None
+    assert set(alpha.ravel().tolist()) == {100}
+    assert read_cutout(tmp_path / "whole.png")[1] is None
+
+
+def test_labels_are_the_numbers_stored_whatever_the_palette_paints(tmp_path):
+    numbers = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    painted = Image.fromarray(numbers).convert("P")
+    painted.putdata(numbers.ravel().tolist())
+    painted.putpalette([200, 10, 10] * 256)
+    painted.save(tmp_path / "parse.png")
+    assert np.array_equal(read_labels(tmp_path / "parse.png"), numbers)
+
+
+def test_a_colour_picture_is_no_map_of_labels(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "p.png")
+    with pytest.raises(InputError, match="no map of labels"):
+        read_labels(tmp_path / "p.png")
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):

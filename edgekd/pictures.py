@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,36 @@ def read_picture(path: Path, *, as_stored: bool = False) -> Picture:
     Raises:
         InputError: missing, not a picture, broken off, or too large to be decoded safely.
     """
+    return np.array(_read(path, as_stored, _as_rgb), dtype=np.uint8)
+
+
+def read_cutout(path: Path) -> tuple[Picture, NDArray[np.uint8] | None]:
+    """One picture as ``read_picture`` gives it, and its alpha (H, W) uint8; None where it has none.
+
+    Raises:
+        InputError: as ``read_picture``.
+    """
+    image = _read(path, False, lambda found: found)
+    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    alpha = np.array(image.convert("RGBA").getchannel("A"), dtype=np.uint8) if has_alpha else None
+    return np.array(_as_rgb(image), dtype=np.uint8), alpha
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """A picture whose pixels are numbers (a segmentation, a mask), (H, W) uint8, as stored; a palette is not looked up.
+
+    Raises:
+        InputError: as ``read_picture``, or it has several channels.
+    """
+    image = _read(path, True, lambda found: found)
+    if image.mode not in ("L", "P", "1"):
+        raise InputError(
+            f"{path} is no map of labels", f"it is {image.mode}, with a colour per pixel", "8 bits, one channel"
+        )
+    return np.asarray(image if image.mode != "1" else image.convert("L"), dtype=np.uint8)
+
+
+def _read(path: Path, as_stored: bool, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     existing(path)
     try:
         with warnings.catch_warnings():
@@ -72,7 +102,8 @@ def read_picture(path: Path, *, as_stored: bool = False) -> Picture:
             with Image.open(path, formats=FORMATS) as image:
                 if not 0 < image.width * image.height <= MOST_PIXELS:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} px, at most {MOST_PIXELS:,}")
-                return np.array(_as_rgb(image if as_stored else _upright(image)), dtype=np.uint8)
+                image.load()
+                return convert(image if as_stored else _upright(image))
     except UnidentifiedImageError:
         raise InputError(
             f"{path} is not a picture",
