@@ -16,7 +16,9 @@ class StudentConfig(StrictModel):
     width: float = Field(1.0, gt=0, description="of the two backbones")
     generator: float = Field(1.0, gt=0, description="width of the generator")
     pyramid: int = Field(256, ge=8, multiple_of=8, description="channels of the pyramids' maps")
-    levels: Literal[3, 4, 5] = Field(5, description="5: maps up to half of the picture's size; 4: up to a quarter; ...")
+    levels: Literal[3, 4, 5] = Field(
+        5, description="5: maps of up to half of the picture's size; 4: a quarter; the flow is then enlarged"
+    )
     finest: int | None = Field(
         None, ge=8, multiple_of=8, description="channels of the fifth level's maps; left out: as the others"
     )
@@ -25,13 +27,59 @@ class StudentConfig(StrictModel):
         None, ge=8, multiple_of=4, description="the same at the fifth level; left out: as the others"
     )
     separable: Literal["none", "finest", "all"] = Field(
-        "none", description="levels whose 3x3 convolutions are depthwise and 1x1"
+        "none", description="levels whose wide 3x3 convolutions are depthwise and 1x1"
     )
     activation: Literal["relu6", "relu", "leaky", "hardswish"] = Field(
         "relu6", description="of the backbones and the generator"
     )
 
 
+class TeacherConfig(StrictModel):
+    """Parser-based FS-VTON (B2), trained here or loaded."""
+
+    width: float = Field(1.0, gt=0, description="of all its layers; 1 is the paper's, 77.2 M weights")
+    weights: str = Field(
+        "", description="best.safetensors of a run's stages/teacher: it is loaded, and no teacher is trained"
+    )
+
+
+class LossConfig(StrictModel):
+    vgg19: str = Field(
+        "",
+        description="VGG19 weights for the perceptual distance: .safetensors, or a torch state dict; "
+        "empty: the teacher's garment encoder in its place",
+    )
+
+
+class StageConfig(StrictModel):
+    """One of the four stages (B5): a constant learning rate, then a linear decay to 0."""
+
+    epochs: int = Field(50, ge=0, description="at the full learning rate")
+    decay: int = Field(50, ge=0, description="further epochs, in which it falls to 0")
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+
+
+class TrainConfig(TrainSettings):
+    """The control has its student's stages."""
+
+    teacher_warp: StageConfig = StageConfig(batch_size=18)
+    teacher: StageConfig = StageConfig(batch_size=14)
+    student_warp: StageConfig = StageConfig(batch_size=8)
+    student: StageConfig = StageConfig(batch_size=6)
+    warp_rate: float = Field(0.2, gt=0, description="learning rate of the warping halves end to end, as a share")
+    fakes: int = Field(
+        0,
+        ge=0,
+        description="other garments that each person is shown in, drawn by the teacher once and kept; "
+        "0: another one in every epoch, drawn as it is needed",
+    )
+
+
 class Config(RecipeConfig):
+    height: int = Field(256, ge=64, multiple_of=32, description="pixels")
+    width: int = Field(192, ge=64, multiple_of=32, description="pixels")
     student: StudentConfig = StudentConfig()
-    train: TrainSettings = TrainSettings()
+    teacher: TeacherConfig = TeacherConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
