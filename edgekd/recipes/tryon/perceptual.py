@@ -77,20 +77,20 @@ def load_vgg19(path: Path) -> tuple[VGG19, dict[str, Any]]:
         chosen[name] = value.float()
     network.load_state_dict(chosen)
     licence = "not known to edgekd: the user's own weights"
-    return network, {"file": path.name, "sha256": sha256_file(path), "licence": licence}
+    return network.eval().requires_grad_(False), {"file": path.name, "sha256": sha256_file(path), "licence": licence}
 
 
 class PerceptualDistance:
-    """L1 between the network's maps, deep ones counting most; the network is not trained through it.
+    """L1 between the network's maps, deep ones counting most.
 
     Args:
-        network: gives five maps, the shallowest first.
+        network: gives five maps, the shallowest first. In evaluation and without gradients when it is asked.
         relative: each map's distance is divided by the mean size of the target's, because the maps of a network that
             somebody trained for something else may be of any size.
     """
 
     def __init__(self, network: nn.Module, relative: bool) -> None:
-        self.network, self.relative = network.eval().requires_grad_(False), relative
+        self.network, self.relative = network, relative
 
     def __call__(self, picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """A scalar, from (B, 3, H, W) twice."""
