@@ -30,15 +30,13 @@ class Lowerable(nn.Module):
 
     op: ClassVar[str]
     FORMS: ClassVar[tuple[str, ...]]
+    form: str
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if OPS.setdefault(cls.op, cls.FORMS) != cls.FORMS:
             raise TypeError(f"{cls.__name__}: op {cls.op!r} has the forms {OPS[cls.op]}, not {cls.FORMS}")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.form = self.FORMS[0]
+        cls.form = cls.FORMS[0]
 
 
 def lower(module: nn.Module, lowerings: Mapping[str, str]) -> nn.Module:
