@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from edgekd.errors import InputError, MachineError
 from edgekd.pictures import (
     Picture,
+    crop,
     existing,
     folder_pictures,
     read_picture,
     video_frames,
 )
 from edgekd.recipes.landmarks.detector import Box, detector_rectangle, find_faces
-from edgekd.recipes.landmarks.pipeline import crop
 from edgekd.recipes.landmarks.store import Faces, FacesWriter, store_folder, stored_faces
 from edgekd.recipes.teachers import named_callable
 
