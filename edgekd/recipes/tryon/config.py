@@ -10,6 +10,16 @@ from edgekd.contracts import StrictModel
 from edgekd.recipes.contract import RecipeConfig, TrainSettings
 
 
+class DataConfig(StrictModel):
+    """``source`` is ``wardrobe:N`` (N drawn people to train on, exact labels and warps), or a published set:
+    ``viton:DIR``, ``viton-clean:DIR``."""
+
+    source: tuple[str, ...] = ("wardrobe:2000",)
+    val: int = Field(100, ge=1, description="people to select with; of a published set, the last of the training set")
+    test: int = Field(200, ge=1, description="drawn people to gate with; a published set has its own")
+    cache: str = Field("", description="folder for drawn people and the teacher's pictures; empty = beside the run")
+
+
 class StudentConfig(StrictModel):
     """The mobile student (B3). With the defaults it is the paper's; the rest are ways to a smaller one."""
 
@@ -54,7 +64,7 @@ class LossConfig(StrictModel):
 class StageConfig(StrictModel):
     """One of the four stages (B5): a constant learning rate, then a linear decay to 0."""
 
-    epochs: int = Field(50, ge=0, description="at the full learning rate")
+    epochs: int = Field(50, ge=1, description="at the full learning rate")
     decay: int = Field(50, ge=0, description="further epochs, in which it falls to 0")
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(5e-5, gt=0)
@@ -79,6 +89,7 @@ class TrainConfig(TrainSettings):
 class Config(RecipeConfig):
     height: int = Field(256, ge=64, multiple_of=32, description="pixels")
     width: int = Field(192, ge=64, multiple_of=32, description="pixels")
+    data: DataConfig = DataConfig()
     student: StudentConfig = StudentConfig()
     teacher: TeacherConfig = TeacherConfig()
     loss: LossConfig = LossConfig()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from edgekd.errors import InputError, MachineError
+from edgekd.contracts import Array, Arrays
 from edgekd.recipes.contract import Batch, Key, Progress, Sample, SampleSet
+from edgekd.recipes.rows import Fields, store_folder, stored_rows
 from edgekd.recipes.tryon.teacher import Teacher
-from edgekd.storage import locked, whole_file
-
-DRAWN_AT_ONCE = 8
 
 
 @torch.no_grad()
@@ -38,7 +35,7 @@ class StudentSet:
 
     def __init__(self, samples: SampleSet, kept: int) -> None:
         self._samples, self._kept = samples, kept
-        self._fakes: np.ndarray | None = None  # (kept, n, 4, H, W) uint8, mapped
+        self._fakes: Mapping[str, Array] | None = None
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -52,65 +49,48 @@ class StudentSet:
 
     def batch(self, keys: Sequence[Key]) -> Batch:
         """The samples' batch, ``epoch`` (B,), and where they are kept ``fake`` and ``fake_edge``."""
-        if self._kept:
-            batch = self._samples.batch([(epoch % self._kept, index) for epoch, index in keys])
-        else:
-            batch = self._samples.batch(keys)
-        batch = {**batch, "epoch": torch.tensor([epoch for epoch, _ in keys])}
+        drawn = [(epoch % self._kept, index) for epoch, index in keys] if self._kept else keys
+        batch = {**self._samples.batch(drawn), "epoch": torch.tensor([epoch for epoch, _ in keys])}
         if self._fakes is not None:
-            chosen = np.stack([self._fakes[epoch % self._kept, index] for epoch, index in keys])
-            pictures = torch.from_numpy(chosen).float()
-            batch |= {"fake": pictures[:, :3] / 127.5 - 1, "fake_edge": pictures[:, 3:] / 255}
+            rows = [epoch * len(self) + index for epoch, index in drawn]
+            picture, edge = (torch.from_numpy(self._fakes[name][rows]).float() for name in ("picture", "edge"))
+            batch |= {"fake": picture / 127.5 - 1, "fake_edge": edge / 255}
         return batch
 
     def keep(self, teacher: Teacher, cache: Path, tell: Progress) -> None:
-        """Draws the pictures, unless ``cache`` has those of this teacher and these samples, and maps the file.
+        """Draws what ``kept`` asks for, unless ``cache`` has it of this teacher and these samples, and maps it.
 
         A picture is kept in 8 bits a channel, as the student will see one.
+
+        Raises:
+            MachineError: the cache cannot be written.
+            InputError: it was changed.
         """
         if not self._kept:
             return
-        key = {"teacher": _sha256(teacher), "data": self.fingerprint, "kept": self._kept}
-        path = cache / f"fakes-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.npy"
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with locked(path.with_name(f".{path.name}.lock")):
-                if not path.is_file():
-                    with whole_file(path) as temporary:
-                        self._draw(teacher, temporary, tell)
-        except OSError as error:
-            raise MachineError(
-                f"the teacher's pictures cannot be kept in {path}",
-                error.strerror or str(error),
-                "free space there, or keep none: --set train.fakes=0",
-            ) from error
-        try:
-            self._fakes = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} was changed", str(error), f"delete {path}") from None
-
-    def _draw(self, teacher: Teacher, path: Path, tell: Progress) -> None:
+        teacher.eval()
         device = next(teacher.parameters()).device
-        total, done = self._kept * len(self), 0
-        fakes: np.ndarray | None = None
-        for epoch in range(self._kept):
-            for start in range(0, len(self), DRAWN_AT_ONCE):
-                keys = [(epoch, index) for index in range(start, min(start + DRAWN_AT_ONCE, len(self)))]
-                batch = {name: value.to(device) for name, value in self._samples.batch(keys).items()}
-                fake, edge = draw_fakes(teacher, batch)
-                pictures = torch.cat([(fake + 1) * 127.5, edge * 255], 1).round().clamp(0, 255).byte().cpu().numpy()
-                if fakes is None:
-                    shape = (self._kept, len(self), *pictures.shape[1:])
-                    fakes = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-                fakes[epoch, start : start + len(keys)] = pictures
-                done += len(keys)
-                tell("the teacher's pictures", done / total)
-        assert fakes is not None
-        fakes.flush()
+
+        def make(row: int) -> Arrays:
+            batch = self._samples.batch([divmod(row, len(self))])
+            fake, edge = draw_fakes(teacher, {name: value.to(device) for name, value in batch.items()})
+            return {"picture": _bytes((fake + 1) * 127.5), "edge": _bytes(edge * 255)}
+
+        height, width = self._samples.batch([(0, 0)])["person"].shape[2:]
+        fields: Fields = {"picture": ((3, height, width), "uint8"), "edge": ((1, height, width), "uint8")}
+        key = {"teacher": _sha256(teacher), "data": self.fingerprint, "kept": self._kept}
+        rows = self._kept * len(self)
+        folder = store_folder(cache, "fakes", key)
+        self._fakes = stored_rows(folder, fields, rows, make, lambda share: tell("the teacher's pictures", share))
+
+
+def _bytes(values: torch.Tensor) -> Array:
+    array: Array = values[0].round().clamp(0, 255).byte().cpu().numpy()
+    return array
 
 
 def _sha256(teacher: Teacher) -> str:
     digest = hashlib.sha256()
     for value in teacher.state_dict().values():
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+        digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
     return digest.hexdigest()

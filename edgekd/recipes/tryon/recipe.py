@@ -21,6 +21,7 @@ from torch import nn
 
 from edgekd.contracts import ImageSpec, IoSpec, TensorSpec
 from edgekd.recipes.contract import Batch, Datasets, Progress, SampleSet, Stage
+from edgekd.recipes.tryon import data as tryon_data
 from edgekd.recipes.tryon import losses
 from edgekd.recipes.tryon.config import Config, StageConfig
 from edgekd.recipes.tryon.fakes import StudentSet, draw_fakes
@@ -44,14 +45,22 @@ class Recipe:
         self._vgg = load_vgg19(Path(config.loss.vgg19)) if config.loss.vgg19 else None
 
     def datasets(self, cache: Path, progress: Progress) -> Datasets:
-        from edgekd.recipes.tryon import data as tryon_data
-
-        self._cache = cache / "tryon"
-        made = tryon_data.datasets(self.config, self._cache, progress)
+        own = self.config.data
+        self._cache = self._folder(cache)
+        held = {"val": own.val, "test": own.test}
+        made = tryon_data.datasets(own.source, self.size, self.config.seed, held, self._cache, progress)
         facts: dict[str, Any] = {"perceptual": self._perceptual_facts()}
         if weights := self.config.teacher.weights:
             facts["teacher"] = {"weights": Path(weights).name, "sha256": self._teacher_sha256()}
         return replace(made, provenance={**made.provenance, **facts})
+
+    def make_share(self, cache: Path, part: int, parts: int, progress: Progress) -> None:
+        own, held = self.config.data, {"val": self.config.data.val, "test": self.config.data.test}
+        share = (part, parts)
+        tryon_data.draw_share(own.source, self.size, self.config.seed, held, self._folder(cache), progress, share)
+
+    def _folder(self, beside_the_run: Path) -> Path:
+        return Path(self.config.data.cache) if self.config.data.cache else beside_the_run / "tryon"
 
     def io_spec(self) -> IoSpec:
         height, width = self.size
@@ -208,7 +217,7 @@ class Recipe:
             constant = steps * settings.epochs / (settings.epochs + settings.decay)
 
             def factor(step: int) -> float:
-                return 1.0 if step < constant else max(0.0, (steps - step) / (steps - constant))
+                return min(1.0, (steps - step) / max(1.0, steps - constant))
 
             return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
