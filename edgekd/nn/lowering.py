@@ -38,6 +38,10 @@ class Lowerable(nn.Module):
             raise TypeError(f"{cls.__name__}: op {cls.op!r} has the forms {OPS[cls.op]}, not {cls.FORMS}")
         cls.form = cls.FORMS[0]
 
+    def take(self, form: str) -> None:
+        """Makes ``form`` the one that runs; a block whose form has derived weights derives them here."""
+        self.form = form
+
 
 def lower(module: nn.Module, lowerings: Mapping[str, str]) -> nn.Module:
     """A copy of ``module`` whose blocks take the forms that ``lowerings`` (op -> form) names.
@@ -56,7 +60,7 @@ def lower(module: nn.Module, lowerings: Mapping[str, str]) -> nn.Module:
     lowered = copy.deepcopy(module)
     for block in lowered.modules():
         if isinstance(block, Lowerable):
-            block.form = lowerings.get(block.op, block.form)
+            block.take(lowerings.get(block.op, block.form))
     return lowered
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgekd.nn.joined_convolution import JoinedConvolution
 from edgekd.nn.warping import Warp
 
 LEVELS = 5  # of the paper's pyramid: maps of 1/32 to 1/2 of the picture
@@ -57,29 +58,36 @@ def enlarged(grid: torch.Tensor) -> torch.Tensor:
 
 
 class OffsetHead(nn.Module):
-    """Four 3x3 convolutions with LeakyReLU 0.1 between: (B, C, H, W) -> offsets (B, 2, H, W) in pixels, float32.
+    """Four 3x3 convolutions with LeakyReLU 0.1 between: maps (B, c, H, W) -> offsets (B, 2, H, W) in pixels, float32.
 
     A fresh head's offsets start near 0.
 
     Args:
+        parts: channels of each map.
         width: channels of the first; the next two have a half and a quarter.
         separable: the first two are depthwise and 1x1.
     """
 
-    def __init__(self, channels: int, width: int = 128, separable: bool = False) -> None:
+    def __init__(self, parts: Sequence[int], width: int = 128, separable: bool = False) -> None:
         super().__init__()
-        sizes = (channels, width, width // 2, width // 4)
+        sizes = (sum(parts), width, width // 2, width // 4)
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
             layers.extend(convolutions(before, after, separable and index < 2))
             layers.append(nn.LeakyReLU(0.1))
+        if len(parts) > 1 and not separable:
+            layers[0] = JoinedConvolution(parts, width)
         self.body = nn.Sequential(*layers)
         self.last = nn.Conv2d(sizes[-1], 2, 3, padding=1)
         nn.init.normal_(self.last.weight, std=1e-3)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        features = self.body(maps)
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
+        first, *rest = self.body
+        alone = isinstance(first, JoinedConvolution) or len(maps) == 1
+        features = first(*maps) if alone else first(torch.cat(maps, 1))
+        for layer in rest:
+            features = layer(features)
         if torch.is_autocast_enabled(features.device.type):
             with torch.autocast(features.device.type, enabled=False):
                 return self.last(features.float())
@@ -105,7 +113,7 @@ class AppearanceFlow(nn.Module):
     def __init__(self, channels: Sequence[int], widths: Sequence[int], separable: Sequence[bool]) -> None:
         super().__init__()
         heads = zip(channels, widths, separable, strict=True)
-        self.refine = nn.ModuleList([OffsetHead(2 * own, width, thin) for own, width, thin in heads])
+        self.refine = nn.ModuleList([OffsetHead((own, own), width, thin) for own, width, thin in heads])
         self.warp = Warp("border")
 
     def propose(
@@ -131,7 +139,7 @@ class AppearanceFlow(nn.Module):
             grid = sampling_grid(proposed)
             if before is not None:
                 grid = self.warp(before, grid)
-            refined = self.refine[level](torch.cat([self._warped(cloth, grid), body], 1))
+            refined = self.refine[level](self._warped(cloth, grid), body)
             grids.append(enlarged(self.warp(grid, sampling_grid(refined))))
             offsets += [proposed, refined]
         while len(grids) < LEVELS:  # a student without the finest levels

@@ -66,7 +66,12 @@ def curvature(grid: torch.Tensor) -> torch.Tensor:
     middle = 2 * grid[:, :, 1:-1, 1:-1]
     rows, columns = slice(1, -1), slice(1, -1)
     low, high = slice(None, -2), slice(2, None)
-    pairs = (((rows, low), (rows, high)), ((low, columns), (high, columns)), ((low, low), (high, high)), ((low, high), (high, low)))
+    pairs = (
+        ((rows, low), (rows, high)),
+        ((low, columns), (high, columns)),
+        ((low, low), (high, high)),
+        ((low, high), (high, low)),
+    )
     found = [grid[:, :, a[0], a[1]] + grid[:, :, b[0], b[1]] - middle for a, b in pairs]
     return 2 * (torch.stack(found).square() + EPSILON**2).pow(0.45).mean()
 
@@ -101,7 +106,11 @@ def distillation_terms(student: Flows, teacher: Flows, factor: torch.Tensor) -> 
 
 
 def rendering_terms(
-    rendering: Rendering, photo: torch.Tensor, perceptual: Distance, skin: torch.Tensor | None = None, late: bool = False
+    rendering: Rendering,
+    photo: torch.Tensor,
+    perceptual: Distance,
+    skin: torch.Tensor | None = None,
+    late: bool = False,
 ) -> Terms:
     """How far the try-on, and the picture below the garment, are from the photo.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from edgekd.nn.convolution import ConvNormAct, initialize_convolutions, round_channels
 from edgekd.nn.correlation import Correlation
+from edgekd.nn.enlarged_convolution import CoarseTaps, EnlargedConvolution, enlarged
 from edgekd.nn.inverted_residual import InvertedResidual
+from edgekd.nn.lowering import Lowerable
 from edgekd.nn.warping import Warp
 from edgekd.recipes.tryon.config import StudentConfig
 from edgekd.recipes.tryon.flow import LEVELS, AppearanceFlow, Flows, OffsetHead, convolutions
@@ -50,12 +52,20 @@ class Rendering(NamedTuple):
     mask: torch.Tensor
 
 
-class MobilePyramid(nn.Module):
+class MobilePyramid(Lowerable):
     """MobileNetV2's blocks, and top-down maps of 1/32 to 1/2 of the picture, coarsest first.
 
     One 3x3 convolution smooths all levels: five would be 2.4 M parameters more. Only a finest level with channels of
     its own has its own.
+
+    Forms:
+        levels: each level's sum is smoothed at its own size.
+        coarse_first: what comes from above is smoothed before it is enlarged (``edgekd.nn.enlarged_convolution``),
+            at the two finest levels, where the convolution is a 3x3 one.
     """
+
+    op: ClassVar[str] = "pyramid"
+    FORMS: ClassVar[tuple[str, ...]] = ("levels", "coarse_first")
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -90,6 +100,7 @@ class MobilePyramid(nn.Module):
             finest = convolutions(self.channels[-1], self.channels[-1], config.separable != "none")
             self.finest = nn.Sequential(*finest)
         initialize_convolutions(self)
+        self.take(self.form)
 
     def forward(self, picture: torch.Tensor) -> list[torch.Tensor]:
         taps: list[torch.Tensor] = []
@@ -98,17 +109,47 @@ class MobilePyramid(nn.Module):
             x = block(x)
             if stride == 2:
                 taps.append(x)
-        above = self.top(x.mean((2, 3), keepdim=True))  # one pixel: enlarging it is broadcasting it
+        # The top is one pixel: enlarging it is broadcasting it.
+        sums = [self.top(x.mean((2, 3), keepdim=True)) + self.lateral[0](taps[-1])]
+        for level in range(1, len(self.lateral)):
+            above = self.reduce(sums[-1]) if self.reduce is not None and level == LEVELS - 1 else sums[-1]
+            sums.append(enlarged(above) + self.lateral[level](taps[-1 - level]))
+        return self._smoothed(sums, list(reversed(taps)))
+
+    def take(self, form: str) -> None:
+        super().take(form)
+        self.shared = self.owned = None
+        self.ahead = nn.ModuleDict()
+        if form != "coarse_first":
+            return
+        last = len(self.lateral) - 1
+        for level in (last - 1, last):
+            smooth, laterals = self._smooth(level)[0], [_affine(own) for own in self.lateral[last - 1 : level + 1]]
+            if len(self._smooth(level)) > 1:
+                continue
+            if self.reduce is not None and level == LEVELS - 1:
+                weight, bias = _affine(self.reduce)
+                laterals[0] = weight @ laterals[0][0], weight @ laterals[0][1] + bias
+                self.owned = CoarseTaps(smooth, weight)
+            else:
+                self.shared = self.shared or CoarseTaps(smooth)
+            self.ahead[str(level)] = EnlargedConvolution(smooth, laterals)
+
+    def _smooth(self, level: int) -> nn.Sequential:
+        return self.finest if level == LEVELS - 1 and self.finest is not None else self.smooth
+
+    def _smoothed(self, sums: Sequence[torch.Tensor], taps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """``sums`` and the taps in them, coarsest first; what a fast form does not need is not computed in a graph."""
+        base = len(sums) - 3
+        shared = self.shared(sums[base]) if self.shared is not None else None
+        owned = self.owned(sums[base]) if self.owned is not None else shared
         maps: list[torch.Tensor] = []
-        for level, lateral in enumerate(self.lateral):
-            own = lateral(taps[-1 - level])
-            if level:
-                if level == LEVELS - 1 and self.reduce is not None:
-                    above = self.reduce(above)
-                above = F.interpolate(above, scale_factor=2.0, mode="bilinear", align_corners=False)
-            above = above + own
-            smooth = self.finest if level == LEVELS - 1 and self.finest is not None else self.smooth
-            maps.append(smooth(above))
+        for level, above in enumerate(sums):
+            if str(level) in self.ahead:
+                coarse = owned if level == len(sums) - 1 else shared
+                maps.append(self.ahead[str(level)](taps[base + 1 : level + 1], coarse))
+            else:
+                maps.append(self._smooth(level)(above))
         return maps
 
 
@@ -123,7 +164,7 @@ class CorrelationFlow(AppearanceFlow):
         super().__init__(channels, widths, thin)
         self.correlation = Correlation(radius=3)
         heads = zip(widths, thin, strict=True)
-        self.main = nn.ModuleList([OffsetHead(49, width, separable) for width, separable in heads])
+        self.main = nn.ModuleList([OffsetHead((49,), width, separable) for width, separable in heads])
 
     def propose(
         self, level: int, clothes: torch.Tensor, person: torch.Tensor, style: torch.Tensor | None
@@ -254,3 +295,9 @@ def level_channels(config: StudentConfig) -> list[int]:
 
 def _scaled(channels: int, width: float) -> int:
     return channels if width == 1 else round_channels(channels * width)
+
+
+def _affine(convolution: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """(C, c) weight and (C,) bias of a 1x1 convolution."""
+    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+    return convolution.weight[:, :, 0, 0], convolution.bias

@@ -270,10 +270,17 @@ class Recipe:
         height, width = self.size
         scale = 2 ** (5 - level)
         shape = (1, channels, height // scale, width // scale)
-        return TensorSpec(name=f"garment_{scale}", shape=shape, layout="NCHW", meaning=f"the garment's map at 1/{scale}")
+        return TensorSpec(
+            name=f"garment_{scale}", shape=shape, layout="NCHW", meaning=f"the garment's map at 1/{scale}"
+        )
 
 
-_PICTURE: dict[str, Any] = {"resampler": "bilinear", "scale": 1 / 127.5, "mean": (1.0, 1.0, 1.0), "std": (1.0, 1.0, 1.0)}
+_PICTURE: dict[str, Any] = {
+    "resampler": "bilinear",
+    "scale": 1 / 127.5,
+    "mean": (1.0, 1.0, 1.0),
+    "std": (1.0, 1.0, 1.0),
+}
 
 
 def _flows(warping: Warping, person: torch.Tensor, clothes: torch.Tensor) -> Flows:

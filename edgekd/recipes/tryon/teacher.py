@@ -154,9 +154,7 @@ class NormAfterBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         conv = partial(nn.Conv2d, channels, channels, 3, padding=1, bias=False)
-        self.layers = nn.Sequential(
-            conv(), nn.BatchNorm2d(channels), nn.ReLU(), conv(), nn.BatchNorm2d(channels)
-        )
+        self.layers = nn.Sequential(conv(), nn.BatchNorm2d(channels), nn.ReLU(), conv(), nn.BatchNorm2d(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x + self.layers(x))
@@ -181,7 +179,9 @@ class ResidualUNet(nn.Module):
             size, after = sizes[index] * (1 if index == len(sizes) - 1 else 2), sizes[index - 1]
             convolution = nn.Conv2d(size, after, 3, padding=1, bias=False)
             blocks = NormAfterBlock(after), NormAfterBlock(after)
-            up.append(nn.Sequential(nn.Upsample(scale_factor=2.0), convolution, nn.BatchNorm2d(after), nn.ReLU(), *blocks))
+            up.append(
+                nn.Sequential(nn.Upsample(scale_factor=2.0), convolution, nn.BatchNorm2d(after), nn.ReLU(), *blocks)
+            )
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
         self.last = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(2 * sizes[0], 4, 3, padding=1, bias=False))
 
@@ -250,7 +250,10 @@ class Teacher(_Judged):
 
     def outputs(self, batch: Batch) -> Outputs:
         grid = self.warping.flows(batch["condition"], batch["clothes"]).grid
-        warped, edge = self.warping.cloth_warp(batch["clothes"], grid), self.warping.edge_warp(batch["clothes_edge"], grid)
+        warped, edge = (
+            self.warping.cloth_warp(batch["clothes"], grid),
+            self.warping.edge_warp(batch["clothes_edge"], grid),
+        )
         tryon = self.render(batch["preserve"], batch["dense_preserve"], warped, edge).tryon
         return Outputs(tryon, warped, grid)
 

@@ -1,0 +1,97 @@
+"""A 3x3 convolution of an enlarged map, done before the map is enlarged.
+
+Top-down pyramids (FPN, Lin et al. 2017) smooth ``lateral(tap) + enlarged(coarser)`` with a 3x3 convolution, and at
+the finest level that costs more than the rest of the network. But all of it is linear. With U the enlargement, S_t
+the shift by tap t (zeros come in) and W_t the tap's weights, ``sum_t S_t W_t U p = sum_t (S_t U) (W_t p)``: the
+weights are applied to the coarse map, 1/4 or 1/16 of the pixels, and the fixed interpolation ``S_t U``, which is a small
+matrix along each axis, to the result. A lateral is a 1x1 convolution of few channels, so it and the 3x3 one are one
+3x3 convolution of few channels; 1x1 convolutions and enlargements change places freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ONES = 1  # a channel of ones carries the biases: beyond the border they are zero, as the plain form pads them
+
+
+def enlarged(x: torch.Tensor, times: int = 1) -> torch.Tensor:
+    """``times`` times twice the size, bilinear (``align_corners=False``)."""
+    for _ in range(times):
+        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return x
+
+
+class CoarseTaps(nn.Module):
+    """What each of the nine weights of a 3x3 convolution makes of a map: (B, I, h, w) -> (B, 3·h, 3·w, O).
+
+    Rows are (vertical tap, y), columns (x, horizontal tap), as ``EnlargedConvolution`` reads them.
+
+    Args:
+        before: (C, I) weight of a 1x1 convolution that stands before it.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, before: torch.Tensor | None = None) -> None:
+        super().__init__()
+        weight = convolution.weight.detach()
+        if before is not None:
+            weight = torch.einsum("oikl,ij->ojkl", weight, before.detach())
+        out, into = weight.shape[:2]
+        self.rows = nn.ModuleList([nn.Conv2d(into, 3 * out, 1, bias=False) for _ in range(3)])
+        for row, layer in enumerate(self.rows):
+            taps = weight[:, :, row].permute(2, 0, 1).reshape(3 * out, into, 1, 1)
+            layer.weight = nn.Parameter(taps.clone())  # type: ignore[assignment]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, _, height, width = x.shape
+        rows = [row(x).permute(0, 2, 3, 1).reshape(batch, height, 3 * width, -1) for row in self.rows]
+        return torch.cat(rows, 1)
+
+
+class EnlargedConvolution(nn.Module):
+    """``convolution(sum of laterals of taps, each enlarged to the finest, + enlarged coarse map)``.
+
+    Args:
+        convolution: 3x3, padding 1.
+        laterals: (weight (C, c), bias (C,)) of each tap, coarse to fine, the finest at the output's own size and
+            each of the others half as large as the next.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, laterals: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        super().__init__()
+        smooth, constant = convolution.weight, sum(bias for _, bias in laterals)
+        parts = [torch.einsum("oikl,ij->ojkl", smooth, weight) for weight, _ in laterals]
+        parts.append(torch.einsum("oikl,i->okl", smooth, constant)[:, None])
+        weight = torch.cat(parts, 1)
+        self.fine = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, bias=convolution.bias is not None)
+        self.fine.weight = nn.Parameter(weight.detach().clone())
+        if convolution.bias is not None:
+            self.fine.bias = nn.Parameter(convolution.bias.detach().clone())
+
+    def forward(self, taps: Sequence[torch.Tensor], coarse: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            taps: (B, c, ·, ·), coarse to fine; the map of the coarser levels is half as large as the first.
+            coarse: that map through ``CoarseTaps``.
+        """
+        batch, _, height, width = taps[-1].shape
+        ones = torch.ones_like(taps[-1][:, :ONES])
+        seen = torch.cat([*(enlarged(tap, len(taps) - 1 - i) for i, tap in enumerate(taps)), ones], 1)
+        across = _shifted(width, len(taps)).to(coarse).permute(0, 2, 1).reshape(width, -1)
+        down = _shifted(height, len(taps)).to(coarse).reshape(height, -1)
+        wide = across @ coarse  # (B, 3·h, W, C)
+        full = down @ wide.reshape(batch, wide.shape[1], -1)
+        return self.fine(seen) + full.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _shifted(size: int, times: int) -> torch.Tensor:
+    """(size, 3, size / 2^times): row y and tap t of the enlargement's matrix, looked at from t - 1 pixels away."""
+    matrix = torch.eye(size >> times, dtype=torch.float64)[None]
+    for _ in range(times):
+        matrix = F.interpolate(matrix, scale_factor=2.0, mode="linear", align_corners=False)
+    padded = F.pad(matrix[0].T, (0, 0, 1, 1))
+    return torch.stack([padded[tap : tap + size] for tap in range(3)], 1)
