@@ -12,8 +12,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def stored_rows(
         InputError: the store was changed.
     """
     if not folder.exists():
-        with _explained(folder), locked(folder.with_name(f".{folder.name}.lock")):
+        with _written(folder), locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.exists():  # not made by the process that this one waited for
                 _make(folder, fields, count, make, progress, (0, 1))
                 os.rename(_partial(folder), folder)
@@ -67,7 +67,7 @@ def make_rows(
         MachineError: the cache cannot be written.
     """
     if not folder.exists():
-        with _explained(folder):
+        with _written(folder):
             _make(folder, fields, count, make, progress, share)
 
 
@@ -106,23 +106,18 @@ def _make(
         shutil.rmtree(done)
 
 
-class _explained:  # noqa: N801  (reads as a phrase where it is used)
-    """An OSError of the cache, as a MachineError."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        with suppress(OSError):
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise MachineError(
-                f"the cache {self._folder} cannot be written",
-                error.strerror or str(error),
-                "free space there, or name another folder: --set data.cache=FOLDER",
-            ) from error
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """The cache's folder is there; what the system refuses is a MachineError."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"the cache {folder} cannot be written",
+            error.strerror or str(error),
+            "free space there, or name another folder: --set data.cache=FOLDER",
+        ) from error
 
 
 def _open(folder: Path, fields: Fields, count: int) -> dict[str, Array]:

@@ -48,11 +48,13 @@ def ssim(one: Array, other: Array) -> float:
     """
     if one.shape != other.shape or one.ndim != 3 or min(one.shape[:2]) < WINDOW:
         raise ValueError(f"pictures of {one.shape} and {other.shape} have no SSIM")
-    # About the middle grey: variances as small differences of large numbers would lose float32's digits.
-    x, y = (np.moveaxis(p.astype(np.float32) - np.float32(RANGE / 2), 2, 0) for p in (one, other))
+    x, y = (np.moveaxis(p.astype(np.float32), 2, 0) for p in (one, other))
+    # About each channel's mean: variances as small differences of large numbers would lose float32's digits.
+    mean = (x.mean((1, 2), keepdims=True) + y.mean((1, 2), keepdims=True)) / 2
+    x, y = x - mean, y - mean
     mx, my, xx, yy, xy = _smooth(np.stack([x, y, x * x, y * y, x * y]))
     vx, vy, vxy = xx - mx * mx, yy - my * my, xy - mx * my
-    mx, my = mx + np.float32(RANGE / 2), my + np.float32(RANGE / 2)
+    mx, my = mx + mean, my + mean
     c1, c2 = np.float32((K1 * RANGE) ** 2), np.float32((K2 * RANGE) ** 2)
     share = ((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))
     return float(share.mean(dtype=np.float64))

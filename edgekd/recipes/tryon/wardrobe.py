@@ -20,14 +20,15 @@ from edgekd.errors import InputError
 from edgekd.recipes.tryon import wardrobe_head as head
 from edgekd.recipes.tryon import wardrobe_scene as scene
 from edgekd.recipes.tryon import wardrobe_worn as worn
-from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, gradient, sample, smoothstep
-from edgekd.recipes.tryon.wardrobe_garment import Garment, albedo, product_picture, sample_garment
+from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, gradient, smoothstep
+from edgekd.recipes.tryon.wardrobe_fabric import paint
+from edgekd.recipes.tryon.wardrobe_garment import Garment, product_picture, sample_garment
 from edgekd.recipes.tryon.wardrobe_person import Person, sample_person
 
 __all__ = ["Dressed", "draw_garment", "draw_person"]
 
 SMALLEST = 32  # px of a picture's side
-_TEXTURE = 1.5  # the fabric is painted with so many times the picture's pixels
+_ARMPIT = 0.2  # body units from the shoulder: from here on an arm is seen before what it hangs beside
 _WHOLE = (slice(None), slice(None))
 
 
@@ -79,8 +80,7 @@ def draw_garment(seed: int, index: int, size: tuple[int, int]) -> tuple[NDArray[
         InputError: seed or index negative, or a side below 32 px.
     """
     _check(seed, index, size)
-    garment = _garment(seed, index)
-    return product_picture(garment, albedo(garment, size), _stream(2, seed, index, 1), size)
+    return product_picture(_garment(seed, index), _stream(2, seed, index, 1), size)
 
 
 def draw_person(seed: int, index: int, garment: int, size: tuple[int, int]) -> Dressed:
@@ -115,7 +115,6 @@ class _Drawing:
         self.canvas, self.view, self.body, self.light = canvas, view, body, light
         self.dress, self.person, self.keys = dress, person, (seed, index)
         self.size = view.size
-        self.texture = albedo(dress, (round(_TEXTURE * self.size[0]), round(_TEXTURE * self.size[1])))
         rng = _stream(3, seed, index * 1_000_003 + garment, 0)
         self.drape = worn.sample_drape(rng)
         folds = worn.folds(rng, view, body, dress.cut, person.tucked)
@@ -123,7 +122,7 @@ class _Drawing:
         self.grid = np.zeros((*self.size, 2), np.float32)
         self.seen = np.zeros(self.size, np.uint8)
         self.panel = worn.panel(view, body, dress.cut, self.drape, self.slope)
-        self.limbs = [worn.limb(view, arm, side) for arm, side in zip(person.arms, (-1, 1), strict=True)]
+        self.limbs = [worn.limb(view, body, arm, side) for arm, side in zip(person.arms, (-1, 1), strict=True)]
 
     def draw(self) -> None:
         seed, index = self.keys
@@ -138,11 +137,14 @@ class _Drawing:
         scene.draw_torso(self.canvas, self.view, self.body, self.light)
         if not self.person.tucked:
             scene.draw_bottom(self.canvas, rng, self.view, self.body, self.light)
+        if not self.dress.cut.sleeve:  # a bare shoulder goes on below the armhole
+            for k in before:
+                scene.draw_bare_arm(self.canvas, self.view, self.person.arms[k], (-1, 1)[k], self.limbs[k], self.light)
         self._hem_shadow()
         self._fabric(self.panel)
         if self.person.tucked:
-            cover = scene.draw_bottom(self.canvas, rng, self.view, self.body, self.light)
-            self.seen[cover > 0.02] = 0
+            window, cover = scene.draw_bottom(self.canvas, rng, self.view, self.body, self.light)
+            self.seen[window][cover > 0.02] = 0
         self._under_chin()
         head.draw_head(self.canvas, _stream(1, seed, index, 5), self.view, self.light)
         self._hidden()
@@ -160,9 +162,10 @@ class _Drawing:
         arm, side, found = self.person.arms[k], (-1, 1)[k], self.limbs[k]
         if shadow is not None:
             scene.cast_shadow(self.canvas, self.view, found, self.light, shadow)
-        scene.draw_bare_arm(self.canvas, self.view, arm, side, found, self.light)
+        fabric = worn.sleeve(self.view, arm, side, found, self.dress.cut, self.drape, self.panel, self.slope)
+        begins = _ARMPIT if fabric is None else float(found.along[fabric.cover > 0.5].max(initial=0)) - 0.05
+        scene.draw_bare_arm(self.canvas, self.view, arm, side, found, self.light, begins)
         self._hidden()
-        fabric = worn.sleeve(self.view, self.body, arm, side, found, self.dress.cut, self.drape, self.panel, self.slope)
         if fabric is not None:
             self._fabric(fabric)
 
@@ -177,7 +180,7 @@ class _Drawing:
         shade = self.light.on(layer.nx * np.float32(0.9), np.zeros_like(layer.nx), layer.nz, slope)
         bust = self._bust(window) if layer is self.panel else 0.0
         shade = shade * (1 + bust)
-        lit = sample(self.texture, x, y) * (shade[covered, None] * self.light.tint)
+        lit = paint(self.dress, layer.u[covered], layer.v[covered], self.view.pixel) * (shade[covered, None] * self.light.tint)
         lit += np.float32(self.dress.fabric.gloss) * np.clip(shade[covered, None] - np.float32(0.95), 0, 1)
         color[covered] = np.clip(lit, 0, 1)
         self.canvas.lay(window, layer.cover, color, scene.CLOTHES)

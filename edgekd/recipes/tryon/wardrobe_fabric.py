@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, inside, smoothstep
+from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, inside, sample, smoothstep
 
 if TYPE_CHECKING:
     from edgekd.recipes.tryon.wardrobe_garment import Garment
 
 PATTERNS = ("plain", "stripes", "checks", "dots", "blocks", "floral", "heather")
 _SHARES = (0.30, 0.21, 0.10, 0.07, 0.10, 0.11, 0.11)
+PRINT_SIDE = 160  # px of the picture that a print is drawn as
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
@@ -83,7 +84,7 @@ def sample_fabric(rng: Rng, kind: str, neck: str) -> Fabric:
         period=float(rng.uniform(0.035, 0.17) if pattern != "floral" else rng.uniform(0.08, 0.2)),
         share=float(rng.uniform(0.25, 0.6)), angle=angle, printed=printed,
         trim=_contrast(rng, base) if rng.random() < 0.35 else None, trim_width=float(rng.uniform(0.02, 0.04)),
-        weave=float(rng.uniform(0.01, 0.05)), gloss=float(rng.beta(1, 4) * 0.25), seed=int(rng.integers(2**31)),
+        weave=float(rng.uniform(0.005, 0.025)), gloss=float(rng.beta(1, 4) * 0.25), seed=int(rng.integers(2**31)),
     )  # fmt: skip
 
 
@@ -103,27 +104,32 @@ def _print(rng: Rng, base: Floats, kind: str) -> Print:
 
 
 def paint(garment: Garment, u: Floats, v: Floats, pixel: float) -> Floats:
-    """Colours (H, W, 3) of the flat garment at (u, v); ``pixel`` is the side of one in body units."""
+    """Colours (n, 3), 0..1, without light, of the flat garment at places (n,); ``pixel``: a pixel's side, body units."""
     cut, fabric = garment.cut, garment.fabric
     torso = cut.body(u, v)
-    on_sleeve = (cut.sleeves(u, v) > 0) & (torso < 0) if cut.sleeve else np.zeros(u.shape, bool)
-    a, b = u, v
-    if cut.sleeve:  # the weave runs along the sleeve: turned about the shoulder's tip
-        turn = np.float32(cut.hang - np.pi / 2)
-        x, y = np.abs(u) - np.float32(cut.tip[0]), v - np.float32(cut.tip[1])
-        ra = x * np.cos(turn) + y * np.sin(turn)
-        rb = y * np.cos(turn) - x * np.sin(turn)
-        a = np.where(on_sleeve, np.sign(u) * (ra + np.float32(cut.tip[0])), u)
-        b = np.where(on_sleeve, rb + np.float32(cut.tip[1]), v)
+    reach, along, across = cut.sleeves(u, v)
+    on_sleeve = (reach > -0.02) & (torso < reach)
+    # The weave runs along the sleeve; stripes go round it.
+    a = np.where(on_sleeve, np.sign(u) * (np.float32(cut.tip[0]) + across), u)
+    b = np.where(on_sleeve, along + np.float32(cut.armpit[1] * 0.5), v)
     color = _pattern(fabric, a, b, pixel, on_sleeve)
     if fabric.printed is not None:
-        _print_on(color, fabric.printed, u, v)
-    _trims(color, garment, u, v, torso, on_sleeve, pixel)
-    rng = np.random.Generator(np.random.Philox(fabric.seed))
-    tile = rng.standard_normal((32, 32), np.float32) * np.float32(fabric.weave)
-    place = (np.floor(a * np.float32(180)).astype(np.int32) % 32, np.floor(b * np.float32(180)).astype(np.int32) % 32)
-    color *= (1 + tile[place])[..., None]
+        _print_on(color, fabric.printed, u, v, pixel)
+    _trims(color, garment, u, v, torso, np.float32(cut.sleeve) - along, on_sleeve, pixel)
+    weave = _tile(np.random.Generator(np.random.Philox(fabric.seed)), a, b, (110, 110))
+    color *= (1 + np.float32(fabric.weave) * weave)[..., None]
     return np.clip(color, 0, 1)
+
+
+def _tile(rng: Rng, a: Floats, b: Floats, cells: tuple[int, int]) -> Floats:
+    """Repeated noise with so many cells per body unit, smooth between them."""
+    tile = rng.standard_normal((64, 64), np.float32)
+    x, y = a * np.float32(cells[0]) + 6400, b * np.float32(cells[1]) + 6400
+    column, row = x.astype(np.int32), y.astype(np.int32)
+    fx, fy = x - column, y - row
+    column, row, right, low = column % 64, row % 64, (column + 1) % 64, (row + 1) % 64
+    upper = tile[row, column] * (1 - fx) + tile[row, right] * fx
+    return upper * (1 - fy) + (tile[low, column] * (1 - fx) + tile[low, right] * fx) * fy
 
 
 def _wave(x: Floats, period: float, share: float, pixel: float) -> Floats:
@@ -166,9 +172,7 @@ def _pattern(fabric: Fabric, a: Floats, b: Floats, pixel: float, on_sleeve: np.n
     elif fabric.pattern == "floral":
         _floral(color, fabric, rng, a, b, pixel)
     elif fabric.pattern == "heather":
-        tile = rng.standard_normal((64, 64), np.float32)
-        place = (np.floor(a * 90).astype(np.int32) % 64, np.floor(b * 220).astype(np.int32) % 64)
-        color *= (1 + 0.09 * tile[place])[..., None]
+        color *= (1 + np.float32(0.07) * _tile(rng, a, b, (40, 150)))[..., None]
     return color
 
 
@@ -199,26 +203,16 @@ def _floral(color: Floats, fabric: Fabric, rng: Rng, a: Floats, b: Floats, pixel
     color[found == 255] = fabric.second
 
 
-def _print_on(color: Floats, printed: Print, u: Floats, v: Floats) -> None:
-    """The print, drawn once as a picture of its own and looked up."""
-    side = 160
-    picture = _draw_print(printed, side)
-    x = ((u - printed.u) / np.float32(printed.half) + 1) * np.float32(side / 2)
-    y = ((v - printed.v) / np.float32(printed.half) + 1) * np.float32(side / 2)
-    rows = np.flatnonzero((y[:, 0] > 0) & (y[:, 0] < side - 1))
-    columns = np.flatnonzero((x[0] > 0) & (x[0] < side - 1))
-    if not len(rows) or not len(columns):
+def _print_on(color: Floats, printed: Print, u: Floats, v: Floats, pixel: float) -> None:
+    """The print, drawn as a picture of its own, made as small as it will be seen, and looked up."""
+    x, y = (u - np.float32(printed.u)) / np.float32(printed.half), (v - np.float32(printed.v)) / np.float32(printed.half)
+    on_it = np.flatnonzero((np.abs(x) < 1) & (np.abs(y) < 1))
+    if not len(on_it):
         return
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    box = (float(x[0, columns[0]]), float(y[rows[0], 0]), float(x[0, columns[-1]]), float(y[rows[-1], 0]))
-    step = (box[2] - box[0]) / max(1, len(columns) - 1) / 2
-    small = picture.resize(
-        (len(columns), len(rows)), Image.Resampling.BOX if step > 0.5 else Image.Resampling.BILINEAR,
-        box=(max(0, box[0] - step), max(0, box[1] - step), min(side, box[2] + step), min(side, box[3] + step)),
-    )  # fmt: skip
-    values = np.asarray(small, np.float32) / 255
-    part = color[window]
-    part += (values[..., :3] - part) * values[..., 3:]
+    side = int(np.clip(round(2 * printed.half / pixel), 8, PRINT_SIDE))
+    picture = _draw_print(printed, PRINT_SIDE).resize((side, side), Image.Resampling.BOX)
+    values = sample(np.asarray(picture, np.float32) / 255, (x[on_it] + 1) / 2, (y[on_it] + 1) / 2)
+    color[on_it] += (values[:, :3] - color[on_it]) * values[:, 3:]
 
 
 def _draw_print(printed: Print, side: int) -> Image.Image:
@@ -275,8 +269,9 @@ def _draw_print(printed: Print, side: int) -> Image.Image:
 
 
 def _trims(
-    color: Floats, garment: Garment, u: Floats, v: Floats, torso: Floats, on_sleeve: np.ndarray, pixel: float
-) -> None:
+    color: Floats, garment: Garment, u: Floats, v: Floats, torso: Floats, to_cuff: Floats, on_sleeve: np.ndarray,
+    pixel: float,
+) -> None:  # fmt: skip
     """Neck band, hem and cuffs; a polo's collar and buttons, a hoodie's pocket, strings and hood."""
     cut, fabric = garment.cut, garment.fabric
     neck = v - cut.neckline(u)
@@ -291,9 +286,6 @@ def _trims(
         hem = np.float32(cut.length) + np.float32(cut.hem) * (u / cut.half(v)) ** 2
         _lay(color, inside(1.3 * width - (hem - v), pixel) * ~on_sleeve, ink)
         if cut.sleeve:
-            _, end, low, _ = cut.corners()
-            length = float(np.hypot(*(low - end)))
-            to_cuff = ((np.abs(u) - end[0]) * (end[1] - low[1]) + (v - end[1]) * (low[0] - end[0])) / np.float32(length)
             _lay(color, inside(1.2 * width - to_cuff, pixel) * on_sleeve, ink)
     if cut.neck == "polo":
         _lay(

@@ -61,29 +61,44 @@ def inside(distance: Floats, pixel: float) -> Floats:
     return np.clip(distance * np.float32(1 / pixel) + np.float32(0.5), 0, 1)
 
 
-def noise(rng: Rng, cells: tuple[float, float], size: tuple[int, int], angle: float = 0.0) -> Floats:
+def noise(
+    rng: Rng,
+    cells: tuple[float, float],
+    size: tuple[int, int],
+    angle: float = 0.0,
+    window: tuple[slice, slice] | None = None,
+) -> Floats:
     """Smooth noise of about unit variance, turned by ``angle``.
 
     Args:
         cells: wavelengths along the two (turned) axes, in heights of the picture.
         size: (height, width) in pixels; the same noise at every size of one shape.
         angle: radians, clockwise.
+        window: rows and columns that are wanted; all.
 
     Returns:
-        (height, width).
+        (height, width), or the window's size.
     """
     height, width = size
     reach = float(np.hypot(1.0, width / height))
     across, down = (max(4, int(np.ceil(reach / c)) + 4) for c in cells)
     grid = Image.fromarray(rng.standard_normal((down, across), np.float32))
+    rows, columns = window or (slice(0, height), slice(0, width))
+    top, left = rows.start, columns.start
     cos, sin = np.cos(angle), np.sin(angle)
-    # picture pixel -> cell: turned about the middle of both
+    # picture pixel -> cell: turned about the middle of both; coarse noise is smooth enough to be made at half the size
+    step = 2 if min(cells) * height > 12 else 1
+    wide, high = -(-(columns.stop - left) // step), -(-(rows.stop - top) // step)
     a, b = cos / cells[0] / height, sin / cells[0] / height
     d, e = -sin / cells[1] / height, cos / cells[1] / height
-    c = across / 2 - a * width / 2 - b * height / 2
-    f = down / 2 - d * width / 2 - e * height / 2
-    found = grid.transform((width, height), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BICUBIC)
-    return np.asarray(found) * np.float32(1.45)  # between the cells bicubic noise has less variance
+    middle_x, middle_y = width / 2 - left, height / 2 - top
+    c, f = across / 2 - a * middle_x - b * middle_y, down / 2 - d * middle_x - e * middle_y
+    turned = (step * a, step * b, c, step * d, step * e, f)
+    found = grid.transform((max(1, wide), max(1, high)), Image.Transform.AFFINE, turned, Image.Resampling.BICUBIC)
+    if step > 1:
+        found = found.resize((wide * step, high * step), Image.Resampling.BILINEAR)
+    values = np.asarray(found)[: rows.stop - top, : columns.stop - left]
+    return values * np.float32(1.45)  # between the cells bicubic noise has less variance
 
 
 def blurred(mask: Floats, radius: float) -> Floats:

@@ -1,7 +1,7 @@
 """A garment laid flat: its cut, and how it looks as a product picture.
 
 The cut is in body units (``wardrobe_person``), u to the right from the middle, v down from the base of the neck, so that
-it lies on a body as it is. ``Cut.frame`` puts it into the product picture.
+it lies on a body as it is. ``Cut.in_picture`` puts it into the product picture.
 """
 
 from __future__ import annotations
@@ -22,16 +22,42 @@ NECK_BASE = 0.13  # half width of every cut where the shoulder line begins
 
 
 @dataclass(frozen=True)
+class Path:
+    """A sleeve's middle line and half width, over the share 0..1 of its length."""
+
+    u: Profile
+    v: Profile
+    angle: Profile  # below the horizontal, radians
+    half: Profile
+
+
+def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, hang: float, cuff: float) -> Path:
+    """A line that goes on from the shoulder's slope and bends down to ``hang``."""
+    top_half = float(np.hypot(tip[0] - armpit[0], tip[1] - armpit[1])) / 2
+    start = min(0.42, hang)
+    t = np.linspace(0, 1, 65)
+    bend = np.clip(t * max(1.0, length / 0.42), 0, 1)
+    angle = start + (hang - start) * bend * bend * (3 - 2 * bend)
+    step = length / 64
+    middle = (angle[1:] + angle[:-1]) / 2
+    u = (tip[0] + armpit[0]) / 2 + np.concatenate([[0], np.cumsum(np.cos(middle) * step)])
+    v = (tip[1] + armpit[1]) / 2 + np.concatenate([[0], np.cumsum(np.sin(middle) * step)])
+    lines = [Profile(list(zip(t, values, strict=True)), 0.0) for values in (u, v, angle)]
+    return Path(*lines, Profile([(0, top_half), (0.35, 0.4 * top_half + 0.6 * cuff), (1, cuff)], 0.1))
+
+
+@dataclass(frozen=True)
 class Cut:
     """Shape of a garment.
 
     Attributes:
         half: half width of the body panel over v.
+        block: half width over v of what reaches round to the sides of a body; without sleeves ``half`` is cut out of it.
+        path: the right sleeve's middle line.
         length: v of the hem's middle; ``hem`` is how much lower (or higher) the sides hang.
         tip: (u, v) of the shoulder seam's outer end; ``armpit`` (u, v) of its lower end.
         sleeve: length of the sleeve along its middle; 0: none.
         cuff: half width of the sleeve's end.
-        hang: radians below the horizontal at which sleeves are laid.
         neck_half, neck_dip: half width and depth of the neckline.
         ease: 0 tight .. 1 wide.
     """
@@ -39,13 +65,14 @@ class Cut:
     kind: str
     neck: Neck
     half: Profile
+    block: Profile
+    path: Path
     length: float
     hem: float
     tip: tuple[float, float]
     armpit: tuple[float, float]
     sleeve: float
     cuff: float
-    hang: float
     neck_half: float
     neck_dip: float
     ease: float
@@ -70,41 +97,50 @@ class Cut:
         hem = np.float32(self.length) + np.float32(self.hem) * (u / self.half(v)) ** 2
         edge = np.minimum((self.half(v) - np.abs(u)) * np.float32(0.95), hem - v)
         shoulder = np.where(np.abs(u) > NECK_BASE, (v - self.slope(np.abs(u))) * np.float32(0.92), np.float32(1))
-        if self.neck not in ("turtle", "hood"):
+        if self.neck != "turtle":
             edge = np.minimum(edge, v)
         return np.minimum(np.minimum(edge, shoulder), (v - self.neckline(u)) * np.float32(0.9))
 
-    def corners(self) -> Floats:
-        """(4, 2) of the right sleeve's panel: shoulder tip, end above, end below, armpit."""
-        tip, pit = np.array(self.tip), np.array(self.armpit)
-        along, down = (
-            np.array([np.cos(self.hang), np.sin(self.hang)]),
-            np.array([-np.sin(self.hang), np.cos(self.hang)]),
-        )
-        end = tip + self.sleeve * along
-        return np.float32([tip, end, end + 2 * self.cuff * down, pit])
-
     def on_sleeve(self, t: Floats, w: Floats) -> tuple[Floats, Floats]:
         """(u, v) on the right sleeve's panel: t 0..1 from the seam to the end, w 0..1 from its upper to its lower edge."""
-        tip, end, low, pit = self.corners()
-        u = (1 - w) * (tip[0] + t * (end[0] - tip[0])) + w * (pit[0] + t * (low[0] - pit[0]))
-        v = (1 - w) * (tip[1] + t * (end[1] - tip[1])) + w * (pit[1] + t * (low[1] - pit[1]))
-        return u, v
+        path = self.path
+        angle = path.angle(t)
+        across = (w - np.float32(0.5)) * 2 * path.half(t)
+        return path.u(t) - np.sin(angle) * across, path.v(t) + np.cos(angle) * across
 
-    def sleeves(self, u: Floats, v: Floats) -> Floats:
-        """Distance to the edge of the nearer sleeve's panel, positive inside."""
+    def sleeves(self, u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
+        """Where on the nearer sleeve a place of the flat garment is.
+
+        Returns:
+            distance to the sleeve's edge, positive inside; length from the seam; and distance from the middle line,
+            positive below it.
+        """
         if not self.sleeve:
-            return np.full_like(u, -1)
-        corners, found = self.corners(), None
-        across = np.abs(u)
-        for k in (0, 1, 2):  # the seam itself is no edge
-            (ax, ay), (bx, by) = corners[k], corners[k + 1]
-            length = float(np.hypot(bx - ax, by - ay))
-            side = ((across - ax) * (ay - by) + (v - ay) * (bx - ax)) / np.float32(length)
-            found = side if found is None else np.minimum(found, side)
-        (ax, ay), (bx, by) = corners[3], corners[0]
-        seam = ((across - ax) * (ay - by) + (v - ay) * (bx - ax)) / np.float32(np.hypot(bx - ax, by - ay))
-        return np.minimum(found, seam + np.float32(0.06))  # it goes on a little, under the body's panel
+            nothing = np.full_like(u, -1)
+            return nothing, nothing, nothing
+        x, path = np.abs(u), self.path
+        steps = np.linspace(0, 1, 9, dtype=np.float32)
+        points = np.stack([path.u(steps), path.v(steps)], 1)
+        best, along, across = np.full_like(u, np.inf), np.zeros_like(u), np.zeros_like(u)
+        for k in range(len(points) - 1):
+            d = points[k + 1] - points[k]
+            length = np.float32(np.hypot(*d))
+            ex, ey = d / length
+            rx, ry = x - points[k, 0], v - points[k, 1]
+            forward = rx * ex + ry * ey
+            # the first and the last piece go on beyond the sleeve's ends
+            low, high = (-length if k == 0 else 0), (2 * length if k == len(points) - 2 else length)
+            place = np.clip(forward, low, high)
+            side = ry * ex - rx * ey
+            square = side * side + (forward - place) ** 2
+            near = square < best
+            best = np.where(near, square, best)
+            along = np.where(near, k * length + place, along)
+            across = np.where(near, side, across)
+        half = path.half(along * np.float32(1 / self.sleeve))
+        edge = np.minimum(half - np.abs(across), np.float32(self.sleeve) - along)
+        # it goes on a little below the body's panel; what is far from the line is on neither
+        return np.minimum(edge, np.minimum(along + np.float32(0.09), half - np.sqrt(best))), along, across
 
     def in_picture(self, u: Floats, v: Floats, ratio: float) -> tuple[Floats, Floats]:
         """(x, y) of the product picture, in its heights; ``ratio`` is its width by its height."""
@@ -142,12 +178,15 @@ def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
         + [(armpit[1], chest), (0.66 * length, waist), (length, hem)],
         0.018,
     )
+    block = half
+    if kind == "sleeveless":
+        block = Profile([(-0.3, NECK_BASE - 0.01), (0, NECK_BASE), (0.115, 0.32), (armpit[1], chest), (0.66 * length, waist), (length, hem)], 0.018)
     sleeve = {
         "tee": rng.uniform(0.22, 0.42), "polo": rng.uniform(0.26, 0.4), "sleeveless": 0.0,
         "long": rng.uniform(0.82, 0.93), "hoodie": rng.uniform(0.86, 0.95), "blouse": rng.uniform(0.4, 0.9),
     }[kind]  # fmt: skip
     long = sleeve > 0.5
-    hang = float(rng.uniform(0.96, 1.3) if long else rng.uniform(0.45, 0.95))
+    hang = float(rng.uniform(1.0, 1.42) if long else rng.uniform(0.35, 0.9))
     top_half = float(np.hypot(tip[0] - armpit[0], tip[1] - armpit[1])) / 2
     cuff = float(np.interp(sleeve, [0.2, 0.45, 0.95], [0.86 * top_half, 0.68 * top_half, 0.42 * top_half]))
     cuff *= float(rng.uniform(0.85, 1.1)) * (1.25 if kind == "blouse" else 1)
@@ -161,48 +200,37 @@ def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
     }[neck]  # fmt: skip
     neck_half = min(float(neck_half), tip[0] - 0.05)
     cut = Cut(
-        kind, neck, half, length, float(rng.normal(0, 0.02) - 0.015), tip, armpit, float(sleeve), cuff, hang,
+        kind, neck, half, block, _path(tip, armpit, float(sleeve), hang, cuff), length, float(rng.normal(0, 0.02) - 0.015), tip, armpit, float(sleeve), cuff,
         neck_half, float(dip), min(ease, 1.0), 1.0, 0.0,
     )  # fmt: skip
-    reach = float(max(hem, chest, (cut.corners()[:, 0].max() if sleeve else 0)))
-    over = {"turtle": float(dip), "hood": 0.12, "polo": 0.03}.get(neck, 0.0)
-    low = float(max(length + max(cut.hem, 0), cut.corners()[:, 1].max() if sleeve else 0))
+    ends = np.linspace(0.5, 1, 6, dtype=np.float32)
+    edges = [cut.on_sleeve(ends, np.full_like(ends, w)) for w in (0, 1)] if sleeve else [(np.zeros(1), np.zeros(1))]
+    reach = float(max(hem, chest, *(u.max() for u, _ in edges)))
+    over = float(dip) if neck == "turtle" else 0.0
+    low = float(max(length + max(cut.hem, 0), *(v.max() for _, v in edges)))
     fit = min(0.92 * ratio / 2 / reach, 0.92 / (low + over)) * float(rng.uniform(0.9, 1.0))
     top = (1 - fit * (low + over)) / 2 + fit * over + float(rng.uniform(-0.012, 0.012))
     placed = Cut(**{**cut.__dict__, "scale": fit, "top": top})
     return Garment(placed, sample_fabric(rng, kind, neck))
 
 
-def albedo(garment: Garment, size: tuple[int, int]) -> Floats:
-    """The fabric as it is, without light: (height, width, 3), 0..1, what a worn garment is looked up in."""
-    u, v = garment.cut.plane(size)
-    return paint(garment, u, v, 1 / (size[0] * garment.cut.scale))
-
-
-def product_picture(
-    garment: Garment, texture: Floats, rng: Rng, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The garment laid flat on white, lit: (height, width, 3) and its mask (height, width) 0 or 255.
-
-    Args:
-        texture: ``albedo`` at ``size``.
-    """
+def product_picture(garment: Garment, rng: Rng, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The garment laid flat on white, lit: (height, width, 3) and its mask (height, width), 0 or 255."""
     cut = garment.cut
     u, v = cut.plane(size)
     pixel = 1 / (size[0] * cut.scale)
-    torso, sleeves = cut.body(u, v), cut.sleeves(u, v)
+    torso, (sleeves, along, _) = cut.body(u, v), cut.sleeves(u, v)
     cover = inside(np.maximum(torso, sleeves), pixel)
-    height = 0.010 * noise(rng, (0.35, 0.12), size, rng.uniform(-0.5, 0.5)) + 0.003 * noise(
-        rng, (0.06, 0.04), size, 0.6
-    )
-    edge = np.clip(np.maximum(torso, sleeves), 0, 0.06)
-    height = height + 0.35 * edge - 2.6 * edge * edge  # rounded at its borders
-    dx, dy = gradient(height.astype(np.float32))
-    light = 0.92 - 0.55 * (0.5 * dx * rng.choice([-1, 1]) - dy)
-    crease = np.exp(-((sleeves * smoothstep(-0.02, 0.01, torso) + torso * 0) ** 2) / 1e-4) if cut.sleeve else 0
-    seam = np.exp(-(torso * torso) / (0.006**2)) * (sleeves > 0.0) if cut.sleeve else np.float32(0)
-    shade = np.clip(light - 0.13 * seam - 0.0 * crease, 0.45, 1.12)
-    lit = texture * shade[..., None]
+    height = 0.004 * noise(rng, (0.3, 0.14), size, rng.uniform(-0.6, 0.6)) + 0.0014 * noise(rng, (0.1, 0.05), size, 0.6)
+    edge = np.clip(np.maximum(torso, sleeves), 0, 0.05)
+    height = height + 0.30 * edge - 3.0 * edge * edge  # rounded at its borders
+    dx, dy = gradient(height)
+    light = 0.95 - np.float32(0.45) * (np.float32(0.5 * rng.choice([-1, 1])) * dx - dy)
+    seam = np.exp(-((torso / np.float32(0.007)) ** 2)) * (sleeves > 0) * (along > -0.01)
+    shade = np.clip(light - np.float32(0.16) * seam, 0.5, 1.1)
+    fabric = cover > 0
+    lit = np.zeros((*size, 3), np.float32)
+    lit[fabric] = paint(garment, u[fabric], v[fabric], pixel) * shade[fabric, None]
     paper = np.full((*size, 3), rng.uniform(0.93, 1.0), np.float32)
     drop = blurred(np.roll(cover, (max(1, size[0] // 110), max(1, size[0] // 160)), (0, 1)), size[0] / 60)
     paper *= (1 - 0.16 * drop)[..., None]

@@ -9,7 +9,7 @@ from edgekd.recipes.tryon.wardrobe_person import Person
 from edgekd.recipes.tryon.wardrobe_scene import FACE, HAIR, LEFT_HEAD, RIGHT_HEAD, Canvas, Light, Window, skin_of
 from edgekd.recipes.tryon.wardrobe_worn import Torso, View
 
-CHIN_TO_NECK = 0.115  # the chin lies this far above the neck's base, body units
+CHIN_TO_NECK = 0.075  # the chin lies this far above the neck's base, body units
 
 
 def head_middle(person: Person) -> tuple[float, float]:
@@ -35,8 +35,8 @@ def _around(view: View, reach: float, down: float) -> Window:
 
 
 def _strands(rng: Rng, view: View, window: Window) -> Floats:
-    along = noise(rng, (0.012, 0.16), view.size, 0.08)[window]
-    return along + 0.5 * noise(rng, (0.03, 0.25), view.size, -0.05)[window]
+    along = noise(rng, (0.012, 0.16), view.size, 0.08, window)
+    return along + 0.5 * noise(rng, (0.03, 0.25), view.size, -0.05, window)
 
 
 def _hair_color(person: Person, light: Light, strands: Floats, nx: Floats, shine: Floats) -> Floats:
@@ -56,8 +56,8 @@ def draw_hair_behind(canvas: Canvas, rng: Rng, view: View, light: Light) -> None
     end = np.float32(h * 1.15 if person.hair_style == "bob" else h + 0.34)
     width = np.float32(1.12 * w) + np.float32(0.05) * smoothstep(-h, 1.4 * h, y)
     crown = np.sqrt(np.clip(1 - np.clip(-y / np.float32(1.13 * h), 0, 1) ** 2, 0, 1))
-    wave = np.float32(0.02) * noise(rng, (0.05, 0.2), view.size)[window]
-    edge = np.minimum(width * crown - np.abs(x) + wave, end + wave - y)
+    wave = np.float32(0.02) * noise(rng, (0.05, 0.2), view.size, 0.0, window)
+    edge = np.minimum(np.minimum(width * crown - np.abs(x) + wave, end + wave - y), y + np.float32(1.1 * h))
     nx = (x / width).clip(-1, 1)
     color = _hair_color(person, light, _strands(rng, view, window), nx, np.zeros_like(x)) * np.float32(0.62)
     canvas.lay(window, inside(edge, view.pixel), color, HAIR)
@@ -77,9 +77,9 @@ def draw_hair_in_front(canvas: Canvas, rng: Rng, view: View, body: Torso, light:
         down = smoothstep(0.1 * h, h + CHIN_TO_NECK + 0.1, y)
         middle = np.float32(0.98 * w) + np.float32(0.035) * down
         end = np.float32(h + CHIN_TO_NECK + fall)
-        wave = np.float32(0.016) * noise(rng, (0.04, 0.18), view.size)[window]
+        wave = np.float32(0.016) * noise(rng, (0.04, 0.18), view.size, 0.0, window)
         half = (
-            np.float32(0.052) * np.sqrt(np.clip((end - y) / 0.2, 0, 1)) * smoothstep(-0.35 * h, 0.5 * h, y) + wave * 0.5
+            np.float32(0.052) * np.sqrt(np.clip((end - y) / 0.2, 0, 1)) * smoothstep(-0.35 * h, 0.5 * h, y) * (1 + 12 * wave)
         )
         edge = np.minimum(half - np.abs(x - middle - wave), y + np.float32(0.3 * h))
         nx = ((x - middle) / 0.07).clip(-1, 1) * side
@@ -132,7 +132,7 @@ def draw_head(canvas: Canvas, rng: Rng, view: View, light: Light) -> None:
     blush = 0.8 * (spot(-0.5, 0.25, 0.22, 0.16) + spot(0.5, 0.25, 0.22, 0.16)) + 0.5 * spot(
         float(nose_x), 0.22, 0.12, 0.1
     )
-    color = skin_of(person, light, shade * (1 + 0.015 * noise(rng, (0.02, 0.02), view.size)[window]), blush)
+    color = skin_of(person, light, shade * (1 + 0.015 * noise(rng, (0.02, 0.02), view.size, 0.0, window)), blush)
 
     def tint(amount: Floats, ink: Floats) -> None:
         nonlocal color
@@ -176,7 +176,7 @@ def _hair_on_head(
     style = person.hair_style
     line = np.float32(rng.uniform(-0.72, -0.5))
     part_at, sweep = np.float32(rng.uniform(-0.45, 0.45)), np.float32(rng.uniform(0.1, 0.5))
-    wave = np.float32(0.05) * noise(rng, (0.03, 0.06), view.size)[window]
+    wave = np.float32(0.05) * noise(rng, (0.03, 0.06), view.size, 0.0, window)
     if style == "bald":
         return
     thick = {"short": 0.10, "bob": 0.16, "long": 0.14, "bun": 0.07}[style]
@@ -186,17 +186,13 @@ def _hair_on_head(
     edge = scalp
     if style in ("bob", "long"):
         hang = 1.05 if style == "bob" else 0.9
-        curtain = np.minimum(
-            np.minimum(np.abs(x) - np.float32(0.82) - 0.12 * y + wave, np.float32(1.16) + wave - np.abs(x)),
-            np.minimum(np.float32(hang) + wave - y, y + np.float32(0.75)),
-        )
+        round_top = np.float32(1.16) + wave - np.hypot(x, np.minimum(y, 0))
+        curtain = np.minimum(np.abs(x) - np.float32(0.82) - np.float32(0.12) * y + wave, round_top)
+        curtain = np.minimum(curtain, np.float32(hang) + wave - y)
         edge = np.maximum(edge, curtain)
     elif style == "short":
-        sides = np.minimum(
-            np.minimum(np.abs(x) - np.float32(0.9), np.float32(1.08) - np.abs(x)),
-            np.minimum(np.float32(0.0) - y, y + np.float32(0.8)),
-        )
-        edge = np.maximum(edge, sides)
+        sides = np.minimum(np.float32(1 + 0.5 * thick) - np.hypot(x, np.minimum(y, 0)), np.abs(x) - np.float32(0.86))
+        edge = np.maximum(edge, np.minimum(sides, np.float32(0.02) - y))
     if style == "bun":
         bun = np.float32(0.36) - np.hypot(x - part_at * 0.4, y + 1.22)
         edge = np.maximum(edge, bun)

@@ -101,7 +101,7 @@ def sample_person(rng: Rng) -> Person:
     yaw = float(np.clip(rng.normal(0, 0.22), -0.6, 0.6))
     pose = str(rng.choice(POSES, p=_POSE_SHARES))
     plump = 1 + 0.25 * stout + (0.0 if woman else 0.14)
-    joint_x = shoulder - 0.075
+    joint_x = shoulder - 0.072
     arms = tuple(_arm(rng, pose, side, joint_x, yaw, plump, hip) for side in (-1, 1))
     style = rng.choice(
         ["bald", "short", "bob", "long", "bun"], p=[0, 0.1, 0.2, 0.5, 0.2] if woman else [0.1, 0.8, 0.06, 0.04, 0]
@@ -129,7 +129,7 @@ def sample_person(rng: Rng) -> Person:
         arms=(arms[0], arms[1]),
         pose=pose,
         skin=skin / 255 * np.float32(rng.uniform(0.95, 1.02)),
-        hair=np.clip(HAIR[int(rng.integers(len(HAIR)))] / 255 * rng.uniform(0.8, 1.15, 3), 0, 1).astype(np.float32),
+        hair=np.clip(HAIR[int(rng.integers(len(HAIR)))] / 255 * rng.uniform(0.75, 1.2) * rng.normal(1, 0.03, 3), 0, 1).astype(np.float32),
         hair_style=str(style),  # type: ignore[arg-type]
         hair_fall=(_fall(rng), _fall(rng)),
         bottom=bottom,  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ def _bottom_color(rng: Rng, kind: str) -> Floats:
 def _arm(rng: Rng, pose: str, side: int, joint_x: float, yaw: float, plump: float, hip: float) -> Arm:
     """The arm on the picture's left (-1) or right (1)."""
     upper, lower = float(rng.normal(0.50, 0.015)), float(rng.normal(0.43, 0.012))
-    shoulder = np.array([side * joint_x * np.cos(yaw), 0.155, -side * joint_x * np.sin(yaw) * 0.6])
+    shoulder = np.array([side * joint_x * np.cos(yaw), 0.165, -side * joint_x * np.sin(yaw) * 0.6])
     # directions of the two bones: (out, down, to the viewer), unit vectors after normalising
     jitter = rng.normal(0, 0.05, (2, 3))
     roll, behind = float(rng.normal(0.1, 0.15)), False
@@ -197,7 +197,7 @@ def _arm(rng: Rng, pose: str, side: int, joint_x: float, yaw: float, plump: floa
     points, along = _rounded(shoulder, elbow, wrist)
     total = along[-1]
     radius = np.interp(
-        along / total, [0, 0.12, 0.35, 0.53, 0.62, 0.85, 1], np.array([92, 92, 78, 66, 69, 50, 43]) / 1000
+        along / total, [0, 0.12, 0.35, 0.53, 0.62, 0.85, 1], np.array([82, 84, 74, 60, 63, 46, 39]) / 1000
     )
     aim = wrist - elbow
     bend = rng.normal(0, 0.25)

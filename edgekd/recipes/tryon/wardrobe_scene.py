@@ -89,10 +89,10 @@ def background(rng: Rng, size: tuple[int, int]) -> Floats:
     shade = 1 + np.float32(fall[0]) * (x - 0.5) + np.float32(fall[1]) * (y - 0.5)
     shade = shade - np.float32(rng.uniform(0, 0.18)) * ((x - 0.5) ** 2 + (y - 0.45) ** 2)
     rgb = shade[..., None] * tone
-    if kind > 0.88:
-        for weight, cells in ((0.16, 0.5), (0.08, 0.2)):
-            for channel in range(3):
-                rgb[..., channel] += weight * noise(rng, (cells, cells), size) * 0.5
+    if kind > 0.85:  # a room out of focus
+        near, far = noise(rng, (0.45, 0.6), size), noise(rng, (0.16, 0.3), size)
+        tint = rng.normal(0, 0.02, (2, 3)).astype(np.float32)
+        rgb = rgb + near[..., None] * (np.float32(0.09) + tint[0]) + far[..., None] * (np.float32(0.04) + tint[1] / 2)
     rgb = rgb + 0.006 * noise(rng, (0.05, 0.05), size)[..., None]
     return np.clip(rgb, 0.02, 1).astype(np.float32)
 
@@ -110,32 +110,35 @@ def skin_of(person: Person, light: Light, shade: Floats, blush: Floats | float =
 def draw_torso(canvas: Canvas, view: View, body: Torso, light: Light) -> None:
     """Neck and bare torso; collar bones, the shadow below the chin."""
     person = view.person
+    window = view.window(np.array([-0.62, -0.34]), np.array([0.62, 1.16]))
+    body = body.part(window)
     cos, sin = np.float32(np.cos(person.yaw)), np.float32(np.sin(person.yaw))
     reach = np.hypot(body.width * cos, body.depth * sin)
     share = (body.x / reach).clip(-1, 1)
     nz = np.sqrt(1 - share * share)
-    cover = inside(np.minimum((reach - np.abs(body.x)) * 0.9, body.y + np.float32(0.36)), view.pixel)
+    edge = np.minimum((reach - np.abs(body.x)) * 0.9, np.minimum(body.y + np.float32(0.3), np.float32(1.12) - body.y))
+    cover = inside(edge, view.pixel)
     bone = np.exp(-(((body.y - 0.075 - 0.12 * np.abs(body.x)) / 0.012) ** 2)) * smoothstep(0.03, 0.07, np.abs(body.x))
-    cleft = np.exp(-((body.x / 0.03) ** 2)) * smoothstep(0.02, 0.08, body.y) * smoothstep(0.2, 0.1, body.y)
+    cleft = np.exp(-((body.x / 0.03) ** 2)) * smoothstep(0.04, 0.1, body.y) * smoothstep(0.22, 0.12, body.y)
     chin = smoothstep(0.06, -0.12, body.y - 0.25 * np.abs(body.x))
     strands = np.exp(-(((np.abs(body.x) - 0.045 * (1.6 - body.y * 3)) / 0.014) ** 2)) * smoothstep(0.03, -0.06, body.y)
     shade = light.on(share * np.float32(0.9), np.zeros_like(nz), nz)
     shade = shade * (1 - 0.09 * bone - 0.05 * cleft - 0.34 * chin + 0.05 * strands)
-    whole = (slice(None), slice(None))
-    label = cover * (body.y > 0.0)
-    canvas.lay(whole, cover, skin_of(person, light, shade))
-    canvas.part[label > 0.5] = TORSO
+    canvas.lay(window, cover, skin_of(person, light, shade))
+    canvas.part[window][(cover > 0.5) & (body.y > 0)] = TORSO
 
 
-def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light) -> Floats:
-    """Trousers, jeans or a skirt, and bare legs below it. Returns what it covers."""
+def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light) -> tuple[Window, Floats]:
+    """Trousers, jeans or a skirt, and bare legs below it. Returns what it covers, and of which window."""
     person, size = view.person, view.size
-    whole = (slice(None), slice(None))
+    window = view.window(np.array([-1.0, person.waist - 0.1]), np.array([1.0, 3.0]))
+    body = body.part(window)
+    label, part = canvas.label[window], canvas.part[window]
     y = body.y
     cos, sin = np.float32(np.cos(person.yaw)), np.float32(np.sin(person.yaw))
     reach = np.hypot(body.width * cos, body.depth * sin) + np.float32(0.006)
-    fold = noise(rng, (0.1, 0.3), size, float(rng.normal(0, 0.3)))
-    crease = noise(rng, (0.25, 0.05), size, float(rng.normal(0, 0.4)))
+    fold = noise(rng, (0.09, 0.5), size, float(rng.normal(0, 0.2)), window)
+    crease = noise(rng, (0.25, 0.05), size, float(rng.normal(0, 0.4)), window)
     crotch = 1.14
     gap = smoothstep(crotch, crotch + 0.5, y) * np.float32(0.035)
     left_leg = body.x > 0
@@ -144,12 +147,12 @@ def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light)
     leg_share = (leg_x / leg_r).clip(-1, 1)
     legs_nx = leg_share * np.where(left_leg, 1, -1)
     thigh = np.where(left_leg, LEFT_THIGH, RIGHT_THIGH).astype(np.uint8)
-    canvas.part[(legs > 0.5) & (y > 1.05)] = thigh[(legs > 0.5) & (y > 1.05)]
+    part[(legs > 0.5) & (y > 1.05)] = thigh[(legs > 0.5) & (y > 1.05)]
     if person.bottom == "skirt":
         bare = skin_of(person, light, light.on(legs_nx * np.float32(0.9), np.zeros_like(y), np.sqrt(1 - leg_share**2)))
-        canvas.lay(whole, legs * smoothstep(1.2, 1.21, y), bare)
-        for is_left, label in ((True, LEFT_LEG), (False, RIGHT_LEG)):
-            canvas.label[(legs > 0.5) & (y > 1.2) & (left_leg == is_left)] = label
+        canvas.lay(window, legs * smoothstep(1.2, 1.21, y), bare)
+        for is_left, number in ((True, LEFT_LEG), (False, RIGHT_LEG)):
+            label[(legs > 0.5) & (y > 1.2) & (left_leg == is_left)] = number
         reach = reach + np.float32(0.16) * smoothstep(0.95, person.bottom_length + 0.2, y)
         hem = np.float32(person.bottom_length) - y + np.float32(0.02) * fold
     else:
@@ -164,24 +167,27 @@ def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light)
         nx = share * (1 - split) + legs_nx * split
         edge = np.where(y > crotch, np.minimum(edge, leg_r - np.abs(leg_x)), edge)
         nz = np.sqrt(np.clip(1 - nx * nx, 0.03, 1))
-    shade = light.on(nx * np.float32(0.9), np.zeros_like(y), nz, (0.16 * fold, 0.10 * crease))
-    color = np.broadcast_to(person.bottom_color, (*size, 3)) * np.float32(1)
+    shade = light.on(nx * np.float32(0.9), np.zeros_like(y), nz, (0.13 * fold, 0.09 * crease))
+    color = np.broadcast_to(person.bottom_color, (*y.shape, 3))
     if person.bottom == "jeans":
         worn = np.exp(-((leg_x / (0.5 * leg_r)) ** 2)) * smoothstep(1.0, 1.4, y)
-        color = color * (1 + 0.22 * worn + 0.05 * noise(rng, (0.012, 0.03), size))[..., None]
+        color = color * (1 + 0.22 * worn + 0.02 * noise(rng, (0.012, 0.03), size, 0.0, window))[..., None]
     band = np.exp(-(((top - 0.075) / 0.006) ** 2))
     fly = np.exp(-((body.x / 0.006) ** 2)) * (top > 0.07) * (y < crotch) * (person.bottom != "skirt")
     lit = color * (shade * (1 - 0.25 * band - 0.2 * fly))[..., None] * light.tint
     cover = inside(edge * np.float32(0.95), view.pixel)
-    canvas.lay(whole, cover, lit, BOTTOM)
-    canvas.part[(cover > 0.5) & (y < 1.1)] = TORSO
-    return cover
+    canvas.lay(window, cover, lit, BOTTOM)
+    part[(cover > 0.5) & (y < 1.1)] = TORSO
+    return window, cover
 
 
-def draw_bare_arm(canvas: Canvas, view: View, arm: Arm, side: int, found: Limb, light: Light) -> None:
-    """Arm and hand."""
+def draw_bare_arm(
+    canvas: Canvas, view: View, arm: Arm, side: int, found: Limb, light: Light, begins: float | None = None
+) -> None:
+    """Arm and hand; ``begins``: only what lies so far from the shoulder, with a hard edge."""
     person, window = view.person, found.window
     cover = inside(found.radius - found.distance, view.pixel)
+    cover = cover * (found.apart if begins is None else inside(found.along - np.float32(begins), view.pixel))
     share = (found.distance / found.radius).clip(0, 1)
     nz = np.sqrt(1 - share * share)
     elbow = np.exp(-(((found.along - np.float32(arm.elbow)) / np.float32(0.03)) ** 2)) * smoothstep(
@@ -202,10 +208,6 @@ def _hand(canvas: Canvas, view: View, arm: Arm, side: int, light: Light) -> None
     aim = arm.hand
     inner = np.array([-aim[1], aim[0]]) * side  # towards the thumb's side
     grown = float(arm.radius[-1]) / 0.043
-    window = view.window(wrist - 0.36, wrist + 0.36)
-    x, y = view.x[window] - wrist[0], view.y[window] - wrist[1]
-    if not x.size:
-        return
     bones = [(-0.01, 0.0, 0.10, 0.0, 0.040, 0.044)]
     for k in range(4):
         spread = (k - 1.5) * 0.022
@@ -215,6 +217,11 @@ def _hand(canvas: Canvas, view: View, arm: Arm, side: int, light: Light) -> None
         start, end = (np.float32((a * aim + c * inner) * grown) for a, c in ((a0, c0), (a1, c1)))
         d = end - start
         length = float(np.hypot(*d))
+        room = 2 * r0 * grown
+        window = view.window(wrist + np.minimum(start, end) - room, wrist + np.maximum(start, end) + room)
+        x, y = view.x[window] - wrist[0], view.y[window] - wrist[1]
+        if not x.size:
+            continue
         t = (((x - start[0]) * d[0] + (y - start[1]) * d[1]) / np.float32(length * length)).clip(0, 1)
         rx, ry = x - start[0] - t * d[0], y - start[1] - t * d[1]
         radius = (np.float32(r0) + t * np.float32(r1 - r0)) * np.float32(grown)
@@ -233,7 +240,7 @@ def cast_shadow(canvas: Canvas, view: View, found: Limb, light: Light, on: Float
     """What an arm takes from the light of what lies behind it."""
     window, height = found.window, view.size[0]
     cover = np.zeros(view.size, np.float32)
-    cover[window] = inside(found.radius * np.float32(1.05) - found.distance, view.pixel)
+    cover[window] = inside(found.radius * np.float32(1.05) - found.distance, view.pixel) * found.apart
     shift = (int(round(0.012 * height)), int(round(-light.direction[0] * 0.02 * height)))
     soft = blurred(np.roll(cover, shift, (0, 1)), 0.014 * height)
     canvas.darken((slice(None), slice(None)), 0.42 * soft * on)

@@ -71,6 +71,10 @@ class Torso:
     width: Floats
     depth: Floats
 
+    def part(self, window: tuple[slice, slice]) -> Torso:
+        """That window of it."""
+        return Torso(self.x[window], self.y[window], self.width[window], self.depth[window])
+
 
 def tilted(person: Person, x: Floats, y: Floats) -> Floats:
     """How much lower the shoulder line's tilt puts a place; fades out towards the waist."""
@@ -125,7 +129,7 @@ def panel(view: View, body: Torso, cut: Cut, drape: Drape, slope: tuple[Floats, 
     """
     person = view.person
     free = smoothstep(0.2, 0.42, body.y)
-    tube = cut.half(body.y) * np.float32(_TUBE)
+    tube = cut.block(body.y) * np.float32(_TUBE)
     close = body.width + np.float32(0.012)
     width = close + np.maximum((tube - close) * free, 0) * np.float32(drape.hang)
     depth = body.depth + np.float32(0.015) + np.maximum((0.6 * tube - body.depth) * free, 0) * np.float32(drape.hang)
@@ -139,19 +143,21 @@ def panel(view: View, body: Torso, cut: Cut, drape: Drape, slope: tuple[Floats, 
     nz = np.sqrt(np.clip(1 - share * share, 0, 1))
     z = nz * depth
     y = np.float32(_EYE) + (body.y - np.float32(_EYE)) / (1 + z / np.float32(_DISTANCE))
-    v = y + np.float32(drape.lift) * smoothstep(0.25, 0.9, y) - np.float32(0.030) * slope[1]
-    half = cut.half(v)
+    v = y + np.float32(drape.lift) * smoothstep(0.25, 0.9, y) - np.float32(0.020) * slope[1]
+    half = cut.block(v)
     beyond = np.clip(np.abs(body.x) - reach, 0, None) * np.sign(body.x)
-    u = half * turn + beyond + np.float32(drape.twist) * smoothstep(0.1, 0.6, v) - np.float32(0.030) * slope[0]
+    u = half * turn + beyond + np.float32(drape.twist) * smoothstep(0.1, 0.6, v) - np.float32(0.020) * slope[0]
     # Beyond the side seam comes the back: as wide, and without what is printed on the front.
     back = np.abs(turn) > 1
     u = np.where(back, np.sign(u) * (2 * half - np.abs(u)), u)
     sides = (reach - np.abs(body.x)) * np.float32(0.97)
+    if cut.block is not cut.half:  # armholes, which let the shoulders out
+        sides = np.minimum(sides, np.where(v < cut.armpit[1], cut.half(v) - np.abs(u), np.float32(1)))
     hem = np.float32(cut.length) + np.float32(cut.hem) * (u / half) ** 2 - v
     open_at = np.where(back, np.float32(-1), cut.neckline(u))
     shoulder = np.where(np.abs(u) > cut.neck_half, v - cut.slope(np.abs(u)) + np.float32(0.03), np.float32(1))
     edge = np.minimum(np.minimum(sides, hem), np.minimum(v - open_at, shoulder))
-    if cut.neck not in ("turtle", "hood"):
+    if cut.neck != "turtle":
         edge = np.minimum(edge, v + np.float32(0.02))
     whole = (slice(0, view.size[0]), slice(0, view.size[1]))
     return Surface(whole, inside(edge, view.pixel), u, v, (np.abs(turn) < FRONT) & (v > 0), share.clip(-1, 1), nz)
@@ -166,6 +172,8 @@ class Limb:
         across: signed distance from that line, positive on the arm's inner side.
         distance: its absolute value, round the ends too.
         radius: bare, there.
+        nx, ny: direction away from the line.
+        apart: 0..1: the arm's beginning is one with the shoulder, and covers only what is not torso.
     """
 
     window: tuple[slice, slice]
@@ -175,9 +183,10 @@ class Limb:
     radius: Floats
     nx: Floats
     ny: Floats
+    apart: Floats
 
 
-def limb(view: View, arm: Arm, side: int) -> Limb:
+def limb(view: View, body: Torso, arm: Arm, side: int) -> Limb:
     """``side``: -1 on the picture's left, 1 on its right."""
     points = arm.points.copy()
     points[:, 1] += tilted(view.person, points[:, 0], points[:, 1])
@@ -203,13 +212,16 @@ def limb(view: View, arm: Arm, side: int) -> Limb:
         nx, ny = np.where(near, rx, nx), np.where(near, ry, ny)
     distance = np.sqrt(best)
     scale = 1 / np.maximum(distance, np.float32(1e-4))
-    return Limb(window, along, across * np.float32(side), distance, radius, nx * scale, ny * scale)
+    person = view.person
+    reach = np.hypot(body.width[window] * np.cos(person.yaw), body.depth[window] * np.sin(person.yaw))
+    out = np.float32(side) * body.x[window] - reach  # beyond the torso's side
+    apart = np.maximum(smoothstep(0.11, 0.27, along), smoothstep(-0.035, 0.005, out))
+    return Limb(window, along, across * np.float32(side), distance, radius, nx * scale, ny * scale, apart)
 
 
 def sleeve(
-    view: View, body: Torso, arm: Arm, side: int, found: Limb, cut: Cut, drape: Drape, on_body: Surface,
-    slope: tuple[Floats, Floats],
-) -> Surface | None:  # fmt: skip
+    view: View, arm: Arm, side: int, found: Limb, cut: Cut, drape: Drape, on_body: Surface, slope: tuple[Floats, Floats]
+) -> Surface | None:
     """The sleeve on an arm; it meets the body's panel at the shoulder without a step."""
     if not cut.sleeve:
         return None
@@ -218,8 +230,7 @@ def sleeve(
     last = min(first + cut.sleeve, float(arm.along[-1]) + 0.02)
     sx, sy = slope[0][window], slope[1][window]
     t = (found.along - np.float32(first) + np.float32(0.02) * sy) / np.float32(last - first)
-    top_half = float(np.hypot(cut.tip[0] - cut.armpit[0], cut.tip[1] - cut.armpit[1])) / 2
-    half = np.float32(top_half) + np.float32(cut.cuff - top_half) * t.clip(0, 1)
+    half = cut.path.half(t.clip(0, 1))
     free = np.float32(0.3 + 0.6 * drape.hang)
     radius = found.radius + np.float32(0.008)
     radius = radius + np.clip(half * np.float32(0.66) - radius, 0, np.float32(0.05)) * free
@@ -237,8 +248,7 @@ def sleeve(
     cover = inside(radius - found.distance, view.pixel) * inside(
         np.float32(last) + np.float32(0.012) * np.sqrt(np.clip(1 - share * share, 0, 1)) - found.along, view.pixel
     )
-    start = found.along < np.float32(first * 0.6)  # the shoulder's cap lies below the panel, where that covers it
-    cover = np.where(start & (on_body.cover[window] > 0.5) & (found.distance > radius * 0.9), 0, cover)
+    cover = cover * found.apart
     front = ~back & (np.abs(angle) < FRONT * HALF_PI) & (on_body.front[window] | (own > 0.98))
     nz = np.sqrt(np.clip(1 - (found.distance / radius) ** 2, 0, 1))
     return Surface(window, cover, u, v, front, found.nx * np.sqrt(1 - nz * nz), nz)
@@ -253,20 +263,22 @@ def folds(rng: Rng, view: View, body: Torso, cut: Cut, tucked: bool) -> Floats:
     def creased(field: Floats) -> Floats:
         return np.float32(0.6) - np.sqrt(field * field + np.float32(0.12))
 
-    hanging = creased(noise(rng, (0.12 * scale, 0.75 * scale), size, turn))
-    pulled = creased(noise(rng, (0.13 * scale, 0.55 * scale), size, 0.75))
-    pulled_too = creased(noise(rng, (0.13 * scale, 0.55 * scale), size, -0.75))
-    bunched = creased(noise(rng, (0.5 * scale, 0.11 * scale), size, float(rng.normal(0, 0.1))))
-    fine = noise(rng, (0.07 * scale, 0.07 * scale), size, 0.4)
+    hanging = creased(noise(rng, (0.11 * scale, 0.8 * scale), size, turn))
+    pulled = creased(noise(rng, (0.11 * scale, 0.6 * scale), size, 0.75))
+    pulled_too = creased(noise(rng, (0.11 * scale, 0.6 * scale), size, -0.75))
+    bunched = creased(noise(rng, (0.5 * scale, 0.10 * scale), size, float(rng.normal(0, 0.12))))
+    fine = noise(rng, (0.09 * scale, 0.06 * scale), size, 0.4)
     left = smoothstep(0.06, -0.06, body.x)
     diagonal = left * pulled_too + (1 - left) * pulled
-    pit = np.exp(-(((np.abs(body.x) - 0.24) / 0.17) ** 2 + ((body.y - 0.38) / 0.2) ** 2))
-    low = smoothstep(0.45, 0.95, body.y)
-    waist = np.exp(-(((body.y - np.float32(view.person.waist if tucked else 0.7)) / np.float32(0.14)) ** 2))
+    pit = np.exp(-(((np.abs(body.x) - 0.26) / 0.2) ** 2 + ((body.y - 0.4) / 0.24) ** 2))
+    low = smoothstep(0.4, 0.95, body.y)
+    waist = np.exp(-(((body.y - np.float32(view.person.waist if tucked else 0.7)) / np.float32(0.15)) ** 2))
+    arms = smoothstep(0.3, 0.42, np.abs(body.x))
     height = (
-        0.011 * loose * hanging * (0.35 + low)
-        + 0.009 * diagonal * pit
-        + (0.012 if tucked else 0.006) * loose * bunched * waist
-        + 0.0012 * fine
+        0.014 * loose * hanging * (0.25 + low)
+        + 0.013 * diagonal * np.minimum(pit + 0.5 * arms, 1)
+        + (0.014 if tucked else 0.008) * loose * bunched * waist
+        + 0.012 * bunched * arms
+        + 0.0022 * fine
     )
     return (height * np.float32(scale / 0.55)).astype(np.float32)
