@@ -286,11 +286,12 @@ _PICTURE: dict[str, Any] = {
 def _flows(warping: Warping, person: torch.Tensor, clothes: torch.Tensor) -> Flows:
     """The correlation as matrix products: the plain form's gradient takes twenty times as long on a CPU."""
     correlation = warping.flow.correlation
-    plain, correlation.form = correlation.form, "tiles"
+    plain = correlation.form
+    correlation.take("tiles")
     try:
         return warping.flows(person, clothes)
     finally:
-        correlation.form = plain
+        correlation.take(plain)
 
 
 def _warped(warping: Warping | TeacherWarping, batch: Batch, flows: Flows) -> tuple[torch.Tensor, torch.Tensor]:
