@@ -105,36 +105,35 @@ class TryonMetrics:
     higher_is_better = True
     units: Mapping[str, str] = {"ssim": "", "masked_l1": "%", "warp_error_px": "px"}
 
-    def per_sample(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> Floats:
-        """(n,) SSIM; their mean is ``ssim``.
+    def evidence(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> list[tuple[float, float, float]]:
+        """Each sample's SSIM, masked L1 and warp error, NaN where no truth tells; ``figures`` are their means.
 
         Raises:
             ValueError: no samples, unequal numbers of them, or pictures of two sizes.
         """
-        _check(predictions, truths)
-        pairs = zip(predictions, truths, strict=True)
-        return np.array([ssim(np.asarray(p["tryon"]), np.asarray(t["tryon"])) for p, t in pairs])
-
-    def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
-        """Means over the samples.
-
-        Raises:
-            ValueError: as ``per_sample``.
-        """
-        found = {"ssim": float(self.per_sample(predictions, truths).mean())}
-        pairs = list(zip(predictions, truths, strict=True))
-        off = [masked_l1(np.asarray(p["tryon"]), np.asarray(t["tryon"]), t["worn"]) for p, t in pairs]
-        far = [warp_error(np.asarray(p["grid"]), np.asarray(t["grid"]), t["seen"]) for p, t in pairs]
-        for name, values in (("masked_l1", off), ("warp_error_px", far)):
-            known = np.array(values)[~np.isnan(values)]
-            if len(known):
-                found[name] = float(known.mean())
+        if not truths or len(predictions) != len(truths):
+            raise ValueError(f"{len(predictions)} predictions for {len(truths)} truths")
+        found = []
+        for one, truth in zip(predictions, truths, strict=True):
+            tryon, wanted = np.asarray(one["tryon"]), np.asarray(truth["tryon"])
+            off = masked_l1(tryon, wanted, truth["worn"])
+            far = warp_error(np.asarray(one["grid"]), np.asarray(truth["grid"]), truth["seen"])
+            found.append((ssim(tryon, wanted), off, far))
         return found
 
+    def figures(self, evidence: Sequence[tuple[float, float, float]]) -> dict[str, float]:
+        """Means over samples, of each metric that at least one of them tells."""
+        columns = np.array(evidence).T
+        means = {name: values[~np.isnan(values)] for name, values in zip(self.units, columns, strict=True)}
+        return {name: float(known.mean()) for name, known in means.items() if len(known)}
 
-def _check(predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> None:
-    if not truths or len(predictions) != len(truths):
-        raise ValueError(f"{len(predictions)} predictions for {len(truths)} truths")
+    def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
+        """``figures`` of ``evidence``. Raises ValueError as that."""
+        return self.figures(self.evidence(predictions, truths))
+
+    def per_sample(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> Floats:
+        """(n,) SSIM; their mean is ``ssim``. Raises ValueError as ``evidence``."""
+        return np.array([one[0] for one in self.evidence(predictions, truths)])
 
 
 METRICS = TryonMetrics()

@@ -30,21 +30,29 @@ ROOM = 0.06  # of the person's height above and below, where a mask says where t
 class Pipeline:
     """``contract.Pipeline`` of the try-on recipe; names, sizes and ranges come from the io spec.
 
+    That is the spec of the whole model, or of one of its halves: of what is made of a garment once, or of what makes a
+    picture of each frame, which is fed the person alone.
+
     Raises:
         InputError: the io spec is of another kind of model.
     """
 
     def __init__(self, io: IoSpec) -> None:
-        names = {t.name for t in io.inputs} | {t.name for t in io.outputs}
-        missing = {"person", "clothes", "clothes_edge", "tryon", "warped_cloth", "grid"} - names
-        person = next((t for t in io.inputs if t.name == "person"), None)
-        if missing or person is None or person.image is None or len(person.shape) != 4:
-            why = f"its spec has no {', '.join(sorted(missing))}" if missing else "its person is no picture"
+        self.inputs = tuple(t for t in io.inputs if t.name in ("person", "clothes", "clothes_edge"))
+        self.outputs = tuple(t for t in io.outputs if t.name in ("tryon", "warped_cloth", "grid"))
+        picture = next((t for t in self.inputs if t.image is not None), None)
+        names = [t.name for t in self.inputs]
+        if (
+            picture is None
+            or picture.image is None
+            or ("person" in names and "tryon" not in [t.name for t in self.outputs])
+        ):
+            why = f"it takes {', '.join(t.name for t in io.inputs)} and gives {', '.join(t.name for t in io.outputs)}"
             raise InputError("this is no try-on model", why)
-        height, width = person.shape[2:] if person.layout == "NCHW" else person.shape[1:3]
+        height, width = picture.shape[2:] if picture.layout == "NCHW" else picture.shape[1:3]
         if isinstance(height, str) or isinstance(width, str):
-            raise InputError("person has no fixed size", f"its shape is {list(person.shape)}")
-        self.io, self.image = io, person.image
+            raise InputError(f"{picture.name} has no fixed size", f"its shape is {list(picture.shape)}")
+        self.image: ImageSpec = picture.image
         self.size = (width, height)
 
     def read(self, inputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -57,17 +65,19 @@ class Pipeline:
         Raises:
             InputError: an array is missing, of another type or size, or a mask or the box is empty.
         """
-        person, box = self._person(raw)
-        mask = _mask(raw, "mask", person.shape[:2])
-        if mask is not None:
-            person = _mixed(np.full_like(person, WHITE), person, np.asarray(mask, np.float32)[..., None] / 255)
-        clothes, edge = self._garment(raw)
-        fitted = self._resized(person, box)
-        values = self._laid_out(self.image.normalized(fitted), "person")
-        hard = (edge > 127).astype(np.float32)[..., None]
-        # Masked after normalisation: around the garment is 0, which is mid-grey (B6).
-        worn = self._laid_out(self.image.normalized(clothes) * hard, "clothes")
-        return {"person": values, "clothes": worn, "clothes_edge": self._laid_out(hard, "clothes_edge")}
+        names, feeds = {t.name for t in self.inputs}, dict[str, Array]()
+        if "person" in names:
+            person, box = self._person(raw)
+            mask = _mask(raw, "mask", person.shape[:2])
+            if mask is not None:
+                person = _mixed(np.full_like(person, WHITE), person, np.asarray(mask, np.float32)[..., None] / 255)
+            feeds["person"] = self.image.normalized(self._resized(person, box))
+        if "clothes" in names:
+            clothes, edge = self._garment(raw)
+            hard = (edge > 127).astype(np.float32)[..., None]
+            # Masked after normalisation: around the garment is 0, which is mid-grey (B6).
+            feeds |= {"clothes": self.image.normalized(clothes) * hard, "clothes_edge": hard}
+        return {spec.name: _laid_out(feeds[spec.name], spec) for spec in self.inputs}
 
     def postprocess(self, outputs: Arrays, raw: Arrays) -> dict[str, Array]:
         """The whole photograph with the person in the garment, and what the student saw on the way.
@@ -90,8 +100,8 @@ class Pipeline:
             soft = Image.fromarray(mask[rows, columns]).filter(ImageFilter.BoxBlur(FEATHER * (y1 - y0)))
             part = _mixed(person[rows, columns], part, np.asarray(soft, np.float32)[..., None] / 255)
         pasted[rows, columns] = part
-        grid = self._channels_last(outputs, "grid").astype(np.float32)
-        return {"tryon": pasted, "warped_cloth": self._picture(outputs, "warped_cloth"), "grid": grid}
+        found = {"tryon": pasted, "warped_cloth": self._picture(outputs, "warped_cloth")}
+        return {**found, "grid": self._channels_last(outputs, "grid").astype(np.float32)}
 
     def draw(
         self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
@@ -163,21 +173,19 @@ class Pipeline:
             return picture
         return crop(picture, box, self.size, self.image.resampler)
 
-    def _spec(self, name: str) -> TensorSpec:
-        return next(t for t in (*self.io.inputs, *self.io.outputs) if t.name == name)
-
-    def _laid_out(self, values: Array, name: str) -> Array:
-        spec = self._spec(name)
-        ordered = values.transpose(2, 0, 1) if spec.layout != "NHWC" else values
-        return np.ascontiguousarray(ordered[None], dtype=spec.dtype)
-
     def _channels_last(self, outputs: Arrays, name: str) -> Array:
+        spec = next(t for t in self.outputs if t.name == name)
         value = np.asarray(outputs[name])[0]
-        return value if self._spec(name).layout == "NHWC" else value.transpose(1, 2, 0)
+        return value if spec.layout == "NHWC" else value.transpose(1, 2, 0)
 
     def _picture(self, outputs: Arrays, name: str) -> Picture:
         """-1..1, or whatever the io spec's pictures are normalised to, back to uint8 RGB."""
         return denormalized(self._channels_last(outputs, name), self.image)
+
+
+def _laid_out(values: Array, spec: TensorSpec) -> Array:
+    ordered = values if spec.layout == "NHWC" else values.transpose(2, 0, 1)
+    return np.ascontiguousarray(ordered[None], dtype=spec.dtype)
 
 
 def denormalized(values: Array, image: ImageSpec) -> Picture:

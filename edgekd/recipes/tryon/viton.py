@@ -144,7 +144,9 @@ def _file(folder: Path, part: str, names: Sequence[str], where: str) -> Path:
             raise InputError(f"{where} names {name!r}", "that is a path, not the name of a file", "names of files only")
         if (folder / part / name).is_file():
             return folder / part / name
-    fix = "the set is not complete: unpack it again" if (folder / part).is_dir() else f"the folder is missing: {_LAYOUT}"
+    fix = (
+        "the set is not complete: unpack it again" if (folder / part).is_dir() else f"the folder is missing: {_LAYOUT}"
+    )
     raise InputError(f"{folder / part / names[0]} is missing", f"{where} names it", fix)
 
 
@@ -234,7 +236,9 @@ def read_garment(pair: Pair, size: Size) -> Garment:
     """
     mask = read_picture(pair.edge).max(2)
     if not (mask > 127).any():
-        raise InputError(f"the mask {pair.edge} is empty", "no pixel of it is white", "leave the garment out of the pairs")
+        raise InputError(
+            f"the mask {pair.edge} is empty", "no pixel of it is white", "leave the garment out of the pairs"
+        )
     fitted = _labels(np.where(mask > 127, 255, 0).astype(np.uint8), size)
     return Garment(_picture(read_picture(pair.clothes), size), fitted)
 

@@ -20,8 +20,8 @@ from edgekd.errors import InputError
 from edgekd.recipes.tryon import wardrobe_head as head
 from edgekd.recipes.tryon import wardrobe_scene as scene
 from edgekd.recipes.tryon import wardrobe_worn as worn
-from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, gradient, smoothstep
 from edgekd.recipes.tryon.wardrobe_fabric import paint
+from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, gradient, smoothstep
 from edgekd.recipes.tryon.wardrobe_garment import Garment, product_picture, sample_garment
 from edgekd.recipes.tryon.wardrobe_person import Person, sample_person
 
@@ -180,7 +180,9 @@ class _Drawing:
         shade = self.light.on(layer.nx * np.float32(0.9), np.zeros_like(layer.nx), layer.nz, slope)
         bust = self._bust(window) if layer is self.panel else 0.0
         shade = shade * (1 + bust)
-        lit = paint(self.dress, layer.u[covered], layer.v[covered], self.view.pixel) * (shade[covered, None] * self.light.tint)
+        lit = paint(self.dress, layer.u[covered], layer.v[covered], self.view.pixel) * (
+            shade[covered, None] * self.light.tint
+        )
         lit += np.float32(self.dress.fabric.gloss) * np.clip(shade[covered, None] - np.float32(0.95), 0, 1)
         color[covered] = np.clip(lit, 0, 1)
         self.canvas.lay(window, layer.cover, color, scene.CLOTHES)

@@ -205,7 +205,10 @@ def _floral(color: Floats, fabric: Fabric, rng: Rng, a: Floats, b: Floats, pixel
 
 def _print_on(color: Floats, printed: Print, u: Floats, v: Floats, pixel: float) -> None:
     """The print, drawn as a picture of its own, made as small as it will be seen, and looked up."""
-    x, y = (u - np.float32(printed.u)) / np.float32(printed.half), (v - np.float32(printed.v)) / np.float32(printed.half)
+    x, y = (
+        (u - np.float32(printed.u)) / np.float32(printed.half),
+        (v - np.float32(printed.v)) / np.float32(printed.half),
+    )
     on_it = np.flatnonzero((np.abs(x) < 1) & (np.abs(y) < 1))
     if not len(on_it):
         return

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.recipes.tryon.wardrobe_fabric import Fabric, paint, sample_fabric
-from edgekd.recipes.tryon.wardrobe_field import Floats, Profile, Rng, blurred, gradient, inside, noise, smoothstep
+from edgekd.recipes.tryon.wardrobe_field import Floats, Profile, Rng, blurred, gradient, inside, noise
 
 Neck = Literal["crew", "v", "scoop", "turtle", "polo", "hood"]
 KINDS = ("tee", "long", "sleeveless", "polo", "hoodie", "blouse")
@@ -180,7 +180,17 @@ def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
     )
     block = half
     if kind == "sleeveless":
-        block = Profile([(-0.3, NECK_BASE - 0.01), (0, NECK_BASE), (0.115, 0.32), (armpit[1], chest), (0.66 * length, waist), (length, hem)], 0.018)
+        block = Profile(
+            [
+                (-0.3, NECK_BASE - 0.01),
+                (0, NECK_BASE),
+                (0.115, 0.32),
+                (armpit[1], chest),
+                (0.66 * length, waist),
+                (length, hem),
+            ],
+            0.018,
+        )
     sleeve = {
         "tee": rng.uniform(0.22, 0.42), "polo": rng.uniform(0.26, 0.4), "sleeveless": 0.0,
         "long": rng.uniform(0.82, 0.93), "hoodie": rng.uniform(0.86, 0.95), "blouse": rng.uniform(0.4, 0.9),

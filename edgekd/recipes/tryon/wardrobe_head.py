@@ -79,7 +79,10 @@ def draw_hair_in_front(canvas: Canvas, rng: Rng, view: View, body: Torso, light:
         end = np.float32(h + CHIN_TO_NECK + fall)
         wave = np.float32(0.016) * noise(rng, (0.04, 0.18), view.size, 0.0, window)
         half = (
-            np.float32(0.052) * np.sqrt(np.clip((end - y) / 0.2, 0, 1)) * smoothstep(-0.35 * h, 0.5 * h, y) * (1 + 12 * wave)
+            np.float32(0.052)
+            * np.sqrt(np.clip((end - y) / 0.2, 0, 1))
+            * smoothstep(-0.35 * h, 0.5 * h, y)
+            * (1 + 12 * wave)
         )
         edge = np.minimum(half - np.abs(x - middle - wave), y + np.float32(0.3 * h))
         nx = ((x - middle) / 0.07).clip(-1, 1) * side

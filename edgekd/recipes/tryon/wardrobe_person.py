@@ -129,7 +129,9 @@ def sample_person(rng: Rng) -> Person:
         arms=(arms[0], arms[1]),
         pose=pose,
         skin=skin / 255 * np.float32(rng.uniform(0.95, 1.02)),
-        hair=np.clip(HAIR[int(rng.integers(len(HAIR)))] / 255 * rng.uniform(0.75, 1.2) * rng.normal(1, 0.03, 3), 0, 1).astype(np.float32),
+        hair=np.clip(
+            HAIR[int(rng.integers(len(HAIR)))] / 255 * rng.uniform(0.75, 1.2) * rng.normal(1, 0.03, 3), 0, 1
+        ).astype(np.float32),
         hair_style=str(style),  # type: ignore[arg-type]
         hair_fall=(_fall(rng), _fall(rng)),
         bottom=bottom,  # type: ignore[arg-type]

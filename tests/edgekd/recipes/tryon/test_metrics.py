@@ -100,6 +100,13 @@ def test_the_primary_metric_is_the_mean_of_the_samples():
     assert METRICS.compute(truths[::-1], truths)[METRICS.primary] == pytest.approx(found.mean())
 
 
+def test_figures_of_some_samples_are_what_would_be_computed_of_them():
+    truths = [sample(k, known=k != 1) for k in range(4)]
+    evidence, picked = METRICS.evidence(truths[::-1], truths), [3, 1, 1, 0]
+    found = METRICS.figures([evidence[k] for k in picked])
+    assert found == METRICS.compute([truths[::-1][k] for k in picked], [truths[k] for k in picked])
+
+
 def test_no_samples_or_unequal_numbers_are_an_error():
     for predictions, truths in (([], []), ([sample(0)], [sample(0), sample(1)])):
         with pytest.raises(ValueError, match="predictions for"):

@@ -182,6 +182,18 @@ def test_another_kind_of_model_is_refused(io):
         Pipeline(io.model_copy(update={"inputs": (loose, *io.inputs[1:])}))
 
 
+def test_the_halves_of_a_model_are_fed_what_they_take(io, person, garment):
+    held = TensorSpec(name="pyramid", shape=(1, 8, 4, 4))
+    frame = Pipeline(io.model_copy(update={"inputs": (io.inputs[0], held)}))
+    once = Pipeline(IoSpec(inputs=io.inputs[1:], outputs=(held,)))
+    whole = Pipeline(io).preprocess(raw_of(person, garment))
+    one, other = once.preprocess(raw_of(person, garment)), frame.preprocess({"person": person})
+    assert [*other, *one] == [*whole] == ["person", "clothes", "clothes_edge"]
+    for name, value in {**one, **other}.items():
+        np.testing.assert_array_equal(value, whole[name])
+    assert frame.postprocess(outputs_of(person), {"person": person})["tryon"].shape == person.shape
+
+
 def test_the_drawing_is_the_result(io, person, garment):
     pipeline, raw = Pipeline(io), raw_of(person, garment)
     prediction = pipeline.postprocess(outputs_of(photo(HEIGHT, WIDTH)), raw)
