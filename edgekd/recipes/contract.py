@@ -135,7 +135,8 @@ class Stage:
         frozen: modules that ``step`` consults and nothing trains (teachers); kept in eval, without gradient.
         epochs, batch_size: of this stage.
         starts_from: provenance of the weights it starts from (source, sha256, license); empty = fresh ones.
-        role: what the stage is for.
+        role: what the stage is for. A ``preparation`` is the first half of another stage, which goes on with its
+            weights (in ``prepare``): its scores are of a model that nobody uses, so no gate or claim looks at them.
         samples: what it is fitted on; None: the data's ``train``. A step may look at more than its batch (a whole
             hypergraph); with ``batch_size`` of the whole set an epoch is one step.
         prepare: (folder of the stage, progress), called once before the first step and again when resumed, with
@@ -144,7 +145,7 @@ class Stage:
     """
 
     name: str
-    role: str  # "teacher", "student" or "control"
+    role: str  # "teacher", "student", "control" or "preparation"
     model: nn.Module
     step: Callable[[Batch], dict[str, torch.Tensor]]
     optimizer: Callable[[Any], torch.optim.Optimizer]

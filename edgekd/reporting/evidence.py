@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ def run_evidence(run: Run) -> list[Evidence]:
         Evidence(metric="macs", value=student.macs, unit="MACs", conditions=at),
     ]
     for stage in record.stages:
+        if stage.role == "preparation":
+            continue
         role = "teacher" if stage.role == "teacher" else "student"
         at = {**_conditions(run, role), "precision": "fp32", "runtime": "torch", "stage": stage.name}
         if stage.role == "control":
@@ -147,8 +149,7 @@ def _conditions(run: Run | None, role: str) -> dict[str, Value]:
         for values in (*others, sections.get(role, {})):
             at.update({k: v for k, v in values.items() if isinstance(v, (str, int, float))})
         at["seed"] = record.seed
-        trained = [s for s in record.stages if s.role == "teacher"]
-        at["teachers"] = _teachers(record.config, trained)
+        at["teachers"] = _teachers(record.config, record.stages)
         at["dataset"] = data_of(run).named
         pictures = [t.shape for t in record.io.inputs if t.image is not None and len(t.shape) == 4]
         if pictures:
@@ -157,7 +158,10 @@ def _conditions(run: Run | None, role: str) -> dict[str, Value]:
     return at
 
 
-def _teachers(config: Mapping[str, Any], trained: list[StageRecord]) -> str:
-    """As the configuration names the choice (``both``), else the names of the teachers that were trained."""
+def _teachers(config: Mapping[str, Any], stages: Sequence[StageRecord]) -> str:
+    """As the configuration names the choice (``both``), else the names of the teachers that were trained, or loaded and
+    asked by the student's stage."""
     chosen = config.get("teacher", {}).get("use") if isinstance(config.get("teacher"), Mapping) else None
-    return str(chosen) if chosen else " + ".join(s.name for s in trained) or "none"
+    trained = [stage.name for stage in stages if stage.role == "teacher"]
+    asked = [name for stage in stages if stage.role == "student" for name in stage.teachers]
+    return str(chosen) if chosen else " + ".join(trained or asked) or "none"

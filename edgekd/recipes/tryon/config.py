@@ -29,13 +29,9 @@ class StudentConfig(StrictModel):
     levels: Literal[3, 4, 5] = Field(
         5, description="5: maps of up to half of the picture's size; 4: a quarter; the flow is then enlarged"
     )
-    finest: int | None = Field(
-        None, ge=8, multiple_of=8, description="channels of the fifth level's maps; left out: as the others"
-    )
+    finest: int = Field(0, ge=0, multiple_of=8, description="channels of the fifth level's maps; 0: as the others")
     head: int = Field(128, ge=8, multiple_of=4, description="channels of the first convolution that predicts offsets")
-    finest_head: int | None = Field(
-        None, ge=8, multiple_of=4, description="the same at the fifth level; left out: as the others"
-    )
+    finest_head: int = Field(0, ge=0, multiple_of=4, description="the same at the fifth level; 0: as the others")
     separable: Literal["none", "finest", "all"] = Field(
         "none", description="levels whose wide 3x3 convolutions are depthwise and 1x1"
     )

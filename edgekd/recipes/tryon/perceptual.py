@@ -15,39 +15,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekd.errors import InputError
+from edgekd.nn.vgg import VGG19, Vgg
 from edgekd.storage import sha256_file
 
 WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of the five depths, the shallowest first
-_VGG19 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512)  # 0: pooling
-_TAPS = (1, 6, 11, 20, 29)  # relu1_1, 2_1, 3_1, 4_1, 5_1 as torchvision counts
 
 
-class VGG19(nn.Module):
-    """VGG19 up to relu5_1: pictures in [-1, 1] to five maps. Its weights have torchvision's names (features.0 ...)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = 3
-        for channels in _VGG19:
-            if channels:
-                layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU()]
-                before = channels
-            else:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
-        self.features = nn.Sequential(*layers)
-
-    def forward(self, picture: torch.Tensor) -> list[torch.Tensor]:
-        maps, x = [], picture
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in _TAPS:
-                maps.append(x)
-        return maps
-
-
-def load_vgg19(path: Path) -> tuple[VGG19, dict[str, Any]]:
-    """The network with the weights of a ``.safetensors`` file or a torch state dict, and their provenance.
+def load_vgg19(path: Path) -> tuple[Vgg, dict[str, Any]]:
+    """VGG19 up to relu5_1, pooling with ceil_mode, with the weights of a ``.safetensors`` file or a torch state dict, and their provenance.
 
     What else the file holds (the classifier, deeper layers) is left out.
 
@@ -65,7 +40,7 @@ def load_vgg19(path: Path) -> tuple[VGG19, dict[str, Any]]:
     except Exception as error:  # each format has its own many ways to say that it is broken
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read as weights", reason, fix) from None
-    network = VGG19()
+    network = Vgg(VGG19, taps=0, ceil_mode=True)  # relu1_1, 2_1, 3_1, 4_1, 5_1
     chosen: dict[str, torch.Tensor] = {}
     for name, own in network.state_dict().items():
         value = found.get(name) if isinstance(found, dict) else None

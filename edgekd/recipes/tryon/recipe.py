@@ -98,7 +98,14 @@ class Recipe:
         person, *garment = io.inputs
         return {
             "garment": (Garment(student), IoSpec(inputs=tuple(garment), outputs=held)),
-            "frame": (Frame(student), IoSpec(inputs=(person, *held), outputs=io.outputs)),
+            "frame": (
+                Frame(student),
+                IoSpec(
+                    inputs=(person, *held),
+                    outputs=io.outputs,
+                    held={tensor.name: f"garment/{tensor.name}" for tensor in held},
+                ),
+            ),
         }
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
