@@ -1,4 +1,4 @@
-"""What the student is trained on: a photo of the person in another garment, which nobody has, so the teacher draws it."""
+"""What the student is trained on: the person in another garment. Nobody has that photo, so the teacher draws it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -72,7 +73,7 @@ class OffsetHead(nn.Module):
         super().__init__()
         sizes = (sum(parts), width, width // 2, width // 4)
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(sizes)):
             layers.extend(convolutions(before, after, separable and index < 2))
             layers.append(nn.LeakyReLU(0.1))
         if len(parts) > 1 and not separable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -115,7 +116,7 @@ class StyledHead(nn.Module):
     def __init__(self, channels: int, width: int, style: int) -> None:
         super().__init__()
         sizes = (channels, 49, 49, width, 2)
-        self.layers = nn.ModuleList([ModulatedConv(a, b, style) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.layers = nn.ModuleList([ModulatedConv(a, b, style) for a, b in pairwise(sizes)])
 
     def forward(self, maps: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         *body, last = self.layers

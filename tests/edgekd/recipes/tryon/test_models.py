@@ -66,7 +66,7 @@ def test_the_teacher_has_the_papers_parameters():
         ({"pyramid": 128}, 0.45),
         ({"separable": "finest"}, 0.39),
         ({"separable": "all"}, 0.18),
-        ({"head": 64, "pyramid": 64, "width": 0.5}, 0.12),
+        ({"head": 64, "pyramid": 64, "width": 0.5}, 0.14),
     ],
 )
 def test_settings_of_a_smaller_student_cut_its_multiplications(student, settings, share):
@@ -88,8 +88,11 @@ def test_every_student_gives_a_picture_a_garment_and_a_grid_of_the_pictures_size
 
 def test_the_activation_is_the_one_that_was_asked_for():
     pyramid = MobilePyramid(StudentConfig(**TINY, activation="hardswish"))
-    kinds = {type(layer) for block in pyramid.modules() if isinstance(block, InvertedResidual) for layer in block.layers[0]}
-    assert nn.Hardswish in kinds and nn.ReLU6 not in kinds
+    kinds = {
+        type(layer) for block in pyramid.modules() if isinstance(block, InvertedResidual) for layer in block.layers[0]
+    }
+    assert nn.Hardswish in kinds
+    assert nn.ReLU6 not in kinds
 
 
 def test_no_offset_is_the_identity():
