@@ -32,6 +32,7 @@ from edgekd.recipes.tryon.teacher import Teacher, TeacherWarping
 from edgekd.recipes.weights import load_weights
 from edgekd.storage import sha256_file
 
+PICTURE = ImageSpec(scale=1 / 127.5, mean=(1.0, 1.0, 1.0))  # -1..1 (B6)
 TEACHER_SHARE, STUDENT_SHARE = 0.5, 0.25  # of the warping loss, end to end
 
 
@@ -66,8 +67,8 @@ class Recipe:
         height, width = self.size
         return IoSpec(
             inputs=(
-                self._picture("person", "a person, upright, in any garment", ImageSpec(**_PICTURE)),
-                self._picture("clothes", "the garment; 0 where its mask is 0", ImageSpec(**_PICTURE)),
+                self._picture("person", "a person, upright, in any garment", PICTURE),
+                self._picture("clothes", "the garment; 0 where its mask is 0", PICTURE),
                 TensorSpec(
                     name="clothes_edge",
                     shape=(1, 1, height, width),
@@ -280,14 +281,6 @@ class Recipe:
         return TensorSpec(
             name=f"garment_{scale}", shape=shape, layout="NCHW", meaning=f"the garment's map at 1/{scale}"
         )
-
-
-_PICTURE: dict[str, Any] = {
-    "resampler": "bilinear",
-    "scale": 1 / 127.5,
-    "mean": (1.0, 1.0, 1.0),
-    "std": (1.0, 1.0, 1.0),
-}
 
 
 def _flows(warping: Warping, person: torch.Tensor, clothes: torch.Tensor) -> Flows:
