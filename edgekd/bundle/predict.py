@@ -88,7 +88,7 @@ def predict(
 
 
 class _Prepared:
-    """One frame after another through a live graph, which is prepared anew only where what it holds would be another."""
+    """One frame after another through a live graph, prepared anew only where it is prepared from something else."""
 
     def __init__(self, bundle: Bundle, name: str) -> None:
         self._live = bundle.live(name)

@@ -176,8 +176,9 @@ feeds = {{key: value[0] for key, value in bundle.vectors()["feeds"].items()}}
 prepared = live.prepare({{key: feeds[key] for key in {[*once]}}})  # keep it: live.use(prepared) holds it again
 outputs = live.run({{key: feeds[key] for key in {every}}})"""
     return (
-        f"There are two ways to run it. The one above takes everything on every call; this one runs {', '.join(sources)} "
-        f"once,\nwhich {', '.join(once)} need, and then only {name}, for each new {', '.join(every)}:\n\n{_python(code)}"
+        "There are two ways to run it. The one above takes everything on every call; this one runs "
+        f"{', '.join(sources)} once,\nfor {', '.join(once)}, and then only {name}, for each new {', '.join(every)}:\n\n"
+        f"{_python(code)}"
     )
 
 

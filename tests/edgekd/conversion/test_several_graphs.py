@@ -83,10 +83,15 @@ def test_a_graph_that_says_something_else_in_two_steps_is_caught(mirror, mirror_
     ("change", "said"),
     [
         (lambda io: io.model_copy(update={"held": {"pyramid": "cloth/pyramid", "masked": "garment/masked"}}), "cloth"),
-        (lambda io: io.model_copy(update={"held": {"pyramid": "garment/masked", "masked": "garment/pyramid"}}), "shape"),
+        (
+            lambda io: io.model_copy(update={"held": {"pyramid": "garment/masked", "masked": "garment/pyramid"}}),
+            "shape",
+        ),
         (lambda io: io.model_copy(update={"held": {"pyramid": "garment/pyramid"}}), "is fed masked"),
         (
-            lambda io: IoSpec(inputs=io.inputs, outputs=(io.outputs[0].model_copy(update={"name": "x"}),), held=io.held),
+            lambda io: IoSpec(
+                inputs=io.inputs, outputs=(io.outputs[0].model_copy(update={"name": "x"}),), held=io.held
+            ),
             "what main gives",
         ),
     ],
