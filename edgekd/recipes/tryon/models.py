@@ -299,5 +299,6 @@ def _scaled(channels: int, width: float) -> int:
 
 def _affine(convolution: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """(C, c) weight and (C,) bias of a 1x1 convolution."""
-    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
     return convolution.weight[:, :, 0, 0], convolution.bias
