@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from edgekd.nn.lowering import Lowerable
+from edgekd.nn.lowering import Lowerable, constant
 
 TILE = (8, 16)  # rows and columns of the pixels whose products one matrix multiplication gives
 
@@ -49,8 +49,8 @@ class Correlation(Lowerable):
         # (B, H·W, C): one row per pixel; a tile's and its window's are gathered.
         mine, theirs = (m.permute(0, 2, 3, 1).reshape(batch, height * width, channels) for m in (first, second))
         tiles, pixels, around = ys.count * xs.count, ys.tile * xs.tile, ys.window * xs.window
-        mine = mine.index_select(1, _constant(_cells(ys.own, xs.own, width), mine))
-        theirs = theirs.index_select(1, _constant(_cells(ys.around, xs.around, width), mine))
+        mine = mine.index_select(1, constant(_cells(ys.own, xs.own, width), mine))
+        theirs = theirs.index_select(1, constant(_cells(ys.around, xs.around, width), mine))
         mine, theirs = mine.reshape(batch, tiles, pixels, channels), theirs.reshape(batch, tiles, around, channels)
         products = (theirs @ mine.transpose(2, 3)).reshape(batch, tiles * around * pixels)
         # Where pixel (y, x) with displacement (dy, dx) stands among them is a sum of what each of the four adds.
@@ -58,11 +58,11 @@ class Correlation(Lowerable):
         down += np.arange(height) % ys.tile * (xs.window * pixels + xs.tile)
         right = np.arange(width) // xs.tile * around * pixels + np.arange(width) % xs.tile * (pixels + 1)
         moved = np.arange(side)[:, None] * xs.window * pixels + np.arange(side) * pixels
-        places = _constant(down[:, None] + right, mine)[:, :, None] + _constant(moved.ravel(), mine)
+        places = constant(down[:, None] + right, mine)[:, :, None] + constant(moved.ravel(), mine)
         picked = products.index_select(1, places.reshape(-1)).reshape(batch, height, width, side, side)
         # A displacement that leaves the map found the border's pixel: it counts for nothing. 1/C makes the mean.
-        rows = torch.from_numpy(ys.inside / channels).to(first)[:, None, :, None]
-        columns = torch.from_numpy(xs.inside).to(first)[:, None, :]
+        rows = constant(ys.inside / channels, first)[:, None, :, None]
+        columns = constant(xs.inside, first)[:, None, :]
         return (picked * rows * columns).reshape(batch, height, width, side * side).permute(0, 3, 1, 2)
 
 
@@ -90,7 +90,3 @@ def _cells(ys: np.ndarray, xs: np.ndarray, width: int) -> np.ndarray:
     """The pixels' places in a row-major map, tile by tile, row by row."""
     places: np.ndarray = ys[:, None, :, None] * width + xs[None, :, None, :]
     return places.ravel()
-
-
-def _constant(places: np.ndarray, beside: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(places.astype(np.int32)).to(beside.device)

@@ -4,17 +4,20 @@ Top-down pyramids (FPN, Lin et al. 2017) smooth ``lateral(tap) + enlarged(coarse
 the finest level that costs more than the rest of the network. But all of it is linear. With U the enlargement, S_t
 the shift by tap t (zeros come in) and W_t the tap's weights, ``sum_t S_t W_t U p = sum_t (S_t U) (W_t p)``: the
 weights are applied to the coarse map, 1/4 or 1/16 of the pixels, and the fixed interpolation ``S_t U``, which is a small
-matrix along each axis, to the result. A lateral is a 1x1 convolution of few channels, so it and the 3x3 one are one
-3x3 convolution of few channels; 1x1 convolutions and enlargements change places freely.
+matrix along each axis, to the result. A lateral is a 1x1 convolution of few channels, so it and the 3x3 one are
+one 3x3 convolution of few channels; 1x1 convolutions and enlargements change places freely.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from edgekd.nn.lowering import constant
 
 ONES = 1  # a channel of ones carries the biases: beyond the border they are zero, as the plain form pads them
 
@@ -81,17 +84,25 @@ class EnlargedConvolution(nn.Module):
         batch, _, height, width = taps[-1].shape
         ones = torch.ones_like(taps[-1][:, :ONES])
         seen = torch.cat([*(enlarged(tap, len(taps) - 1 - i) for i, tap in enumerate(taps)), ones], 1)
-        across = _shifted(width, len(taps)).to(coarse).permute(0, 2, 1).reshape(width, -1)
-        down = _shifted(height, len(taps)).to(coarse).reshape(height, -1)
+        across = constant(_shifted(width, len(taps)).transpose(0, 2, 1).reshape(width, -1), coarse)
+        down = constant(_shifted(height, len(taps)).reshape(height, -1), coarse)
         wide = across @ coarse  # (B, 3·h, W, C)
         full = down @ wide.reshape(batch, wide.shape[1], -1)
         return self.fine(seen) + full.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def _shifted(size: int, times: int) -> torch.Tensor:
+def _shifted(size: int, times: int) -> np.ndarray:
     """(size, 3, size / 2^times): row y and tap t of the enlargement's matrix, looked at from t - 1 pixels away."""
-    matrix = torch.eye(size >> times, dtype=torch.float64)[None]
+    matrix = np.eye(size >> times)
     for _ in range(times):
-        matrix = F.interpolate(matrix, scale_factor=2.0, mode="linear", align_corners=False)
-    padded = F.pad(matrix[0].T, (0, 0, 1, 1))
-    return torch.stack([padded[tap : tap + size] for tap in range(3)], 1)
+        matrix = _twice(len(matrix)) @ matrix
+    padded = np.pad(matrix, ((1, 1), (0, 0)))
+    return np.stack([padded[tap : tap + size] for tap in range(3)], 1)
+
+
+def _twice(size: int) -> np.ndarray:
+    """(2·size, size): what ``enlarged`` does along one axis."""
+    places = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
+    distance = np.abs(places[:, None] - np.arange(size))
+    matrix: np.ndarray = np.maximum(0, 1 - distance)
+    return matrix

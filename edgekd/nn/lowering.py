@@ -13,6 +13,8 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import nn
 
 from edgekd.errors import InputError, nearest
@@ -62,6 +64,15 @@ def lower(module: nn.Module, lowerings: Mapping[str, str]) -> nn.Module:
         if isinstance(block, Lowerable):
             block.take(lowerings.get(block.op, block.form))
     return lowered
+
+
+def constant(values: np.ndarray, beside: torch.Tensor) -> torch.Tensor:
+    """A fixed table of a form: integers as int32 indices, others in the type of ``beside``.
+
+    It is made in that type by numpy: a cast of a constant in the graph stops NNCF.
+    """
+    kind = "int32" if np.issubdtype(values.dtype, np.integer) else str(beside.dtype).removeprefix("torch.")
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=kind)).to(beside.device)
 
 
 def known_ops() -> dict[str, tuple[str, ...]]:
