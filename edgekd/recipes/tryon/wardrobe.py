@@ -12,6 +12,7 @@ OpenPose's 18.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ def _stream(kind: int, seed: int, index: int, part: int) -> Rng:
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64), counter=[0, kind, 0, part]))
 
 
+@lru_cache(maxsize=16)  # it is asked for once to be laid flat, and once to be worn
 def _garment(seed: int, index: int) -> Garment:
     return sample_garment(_stream(2, seed, index, 0))
 

@@ -22,7 +22,7 @@ NECK_BASE = 0.13  # half width of every cut where the shoulder line begins
 
 
 @dataclass(frozen=True)
-class Path:
+class Line:
     """A sleeve's middle line and half width, over the share 0..1 of its length."""
 
     u: Profile
@@ -31,7 +31,7 @@ class Path:
     half: Profile
 
 
-def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, hang: float, cuff: float) -> Path:
+def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, hang: float, cuff: float) -> Line:
     """A line that goes on from the shoulder's slope and bends down to ``hang``."""
     top_half = float(np.hypot(tip[0] - armpit[0], tip[1] - armpit[1])) / 2
     start = min(0.42, hang)
@@ -43,7 +43,7 @@ def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, 
     u = (tip[0] + armpit[0]) / 2 + np.concatenate([[0], np.cumsum(np.cos(middle) * step)])
     v = (tip[1] + armpit[1]) / 2 + np.concatenate([[0], np.cumsum(np.sin(middle) * step)])
     u_of, v_of, angle_of = (Profile(list(zip(t, values, strict=True)), 0.0) for values in (u, v, angle))
-    return Path(u_of, v_of, angle_of, Profile([(0, top_half), (0.35, 0.4 * top_half + 0.6 * cuff), (1, cuff)], 0.1))
+    return Line(u_of, v_of, angle_of, Profile([(0, top_half), (0.35, 0.4 * top_half + 0.6 * cuff), (1, cuff)], 0.1))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Cut:
     neck: Neck
     half: Profile
     block: Profile
-    path: Path
+    path: Line
     length: float
     hem: float
     tip: tuple[float, float]

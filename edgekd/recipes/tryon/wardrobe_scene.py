@@ -177,7 +177,6 @@ def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light)
     lit = color * (shade * (1 - 0.25 * band - 0.2 * fly))[..., None] * light.tint
     cover = inside(edge * np.float32(0.95), view.pixel)
     canvas.lay(window, cover, lit, BOTTOM)
-    part[(cover > 0.5) & (y < 1.1)] = TORSO
     return window, cover
 
 
@@ -186,8 +185,8 @@ def draw_bare_arm(
 ) -> None:
     """Arm and hand; ``begins``: only what lies so far from the shoulder, with a hard edge."""
     person, window = view.person, found.window
-    cover = inside(found.radius - found.distance, view.pixel)
-    cover = cover * (found.apart if begins is None else inside(found.along - np.float32(begins), view.pixel))
+    whole = inside(found.radius - found.distance, view.pixel)
+    cover = whole * (found.apart if begins is None else inside(found.along - np.float32(begins), view.pixel))
     share = (found.distance / found.radius).clip(0, 1)
     nz = np.sqrt(1 - share * share)
     elbow = np.exp(-(((found.along - np.float32(arm.elbow)) / np.float32(0.03)) ** 2)) * smoothstep(
@@ -195,9 +194,9 @@ def draw_bare_arm(
     )
     shade = light.on(found.nx * share * np.float32(0.92), found.ny * share * np.float32(0.92), nz) * (1 - 0.08 * elbow)
     upper, lower = (RIGHT_UPPER, RIGHT_LOWER) if side < 0 else (LEFT_UPPER, LEFT_LOWER)
-    part = np.where(found.along < arm.elbow, upper, lower).astype(np.uint8)
-    label = RIGHT_ARM if side < 0 else LEFT_ARM
-    canvas.lay(window, cover, skin_of(person, light, shade), label, part)
+    arm_there = whole * found.apart > 0.5  # body parts are known below clothes too, so they tell nothing about them
+    canvas.part[window][arm_there] = np.where(found.along < arm.elbow, upper, lower)[arm_there]
+    canvas.lay(window, cover, skin_of(person, light, shade), RIGHT_ARM if side < 0 else LEFT_ARM)
     _hand(canvas, view, arm, side, light)
 
 
