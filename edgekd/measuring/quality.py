@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from edgekd.bundle.artifact import RunArtifact, open_artifact
 from edgekd.bundle.open import Bundle
@@ -14,6 +15,7 @@ from edgekd.bundle.sequences import InOrder
 from edgekd.contracts import Arrays, Session, StrictModel
 from edgekd.errors import InputError
 from edgekd.recipes.contract import Metrics, Pipeline
+from edgekd.registry import optional_part
 from edgekd.run import HeldOut
 from edgekd.storage import read_arrays, sha256_file
 
@@ -61,17 +63,25 @@ class Evaluation(StrictModel):
     heldout: str  # sha256 of the held-out file
     metrics: dict[str, float]
     units: dict[str, str]
+    networks: dict[str, str] = Field(default_factory=dict)  # that metrics were taken with, by name: sha256
 
 
-def evaluate(path: str | Path, run: str | Path | None = None, threads: int | None = None) -> Evaluation:
+def evaluate(
+    path: str | Path,
+    run: str | Path | None = None,
+    threads: int | None = None,
+    networks: Mapping[str, Path] | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Evaluation:
     """The recipe's metrics of a bundle, in its runtime, on the held-out data of the run it was made from.
 
     Args:
         path: a bundle, or a run (its student in PyTorch).
         run: the run that holds the data, where it no longer lies where it was exported from.
+        networks: files of networks that further metrics of the recipe are taken with, by name.
 
     Raises:
-        InputError: the held-out data is missing, or is not what the bundle was gated on.
+        InputError: the held-out data is missing, or is not what the bundle was gated on; a network is of no use.
     """
     folder = Path(path)
     artifact = open_artifact(str(folder), None, threads)
@@ -80,20 +90,47 @@ def evaluate(path: str | Path, run: str | Path | None = None, threads: int | Non
         fix = "edgekd verify runs its vectors, edgekd inspect shows how far it is from the file it was made of"
         raise InputError(f"{folder} is a foreign model", "it has no metrics", fix)
     if isinstance(artifact, RunArtifact):
+        recipe = artifact.run.record.recipe
         heldout, sha = artifact.run.heldout(), artifact.run.record.files["heldout.npz"]
     else:
+        recipe = str(artifact.bundle.manifest.recipe)
         heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
     metrics = artifact.metrics()
     found = predictions(artifact.load(), pipeline, heldout.raws())
+    more, units = _with_networks(recipe, networks or {}, found, heldout.truths(), progress or _quiet)
     return Evaluation(
         artifact=artifact.name,
         target=artifact.target,
         precision=artifact.precision,
         samples=len(heldout),
         heldout=sha,
-        metrics=metrics.compute(found, heldout.truths()),
-        units=dict(metrics.units),
+        metrics=metrics.compute(found, heldout.truths()) | more,
+        units={**metrics.units, **units},
+        networks={name: sha256_file(file) for name, file in (networks or {}).items()},
     )
+
+
+def _quiet(what: str, share: float) -> None:
+    pass
+
+
+def _with_networks(
+    recipe: str,
+    networks: Mapping[str, Path],
+    found: Sequence[Arrays],
+    truths: Sequence[Arrays],
+    progress: Callable[[str, float], None],
+) -> tuple[dict[str, float], Mapping[str, str]]:
+    """Metrics and units of the recipe's ``quality`` module, which may need torch."""
+    if not networks:
+        return {}, {}
+    quality = optional_part(recipe, "quality")
+    if quality is None:
+        raise InputError(f"no metric of {recipe} takes a network", fix="leave --network out")
+    for name, file in networks.items():
+        if not file.is_file():
+            raise InputError(f"{name}={file} is not a file", "a network's weights are one", "check the path")
+    return quality.measure(networks, found, truths, progress), quality.UNITS
 
 
 def heldout_of(bundle: Bundle, run: Path | None = None) -> tuple[HeldOut, str]:

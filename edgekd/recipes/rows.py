@@ -1,8 +1,8 @@
 """Samples that are slow to make, on disk: rows of fixed shapes, made once, by one or several processes, and mapped.
 
 A store is a folder ``KIND-HASH`` of a cache: ``NAME.bin`` for each field (raw bytes, mapped when read, so that a large
-set needs no memory of its own) and ``meta.json``. It grows under a temporary name, chunk by chunk: what a killed process
-has made is kept. When all is there it is renamed.
+set needs no memory of its own) and ``meta.json``. It grows under a temporary name, chunk by chunk: what a killed
+process has made is kept. When all is there it is renamed.
 """
 
 from __future__ import annotations

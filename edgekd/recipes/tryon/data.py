@@ -3,155 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from edgekd.contracts import Array, Arrays
 from edgekd.errors import InputError
-from edgekd.recipes.contract import Batch, Datasets, Key, Sample
+from edgekd.recipes.contract import Datasets, Sample
 from edgekd.recipes.rows import Fields, fingerprint, make_rows, store_folder, stored_rows
+from edgekd.recipes.tryon.samples import CLOTHES, POINTS, Garment, Photo, TryonSet
+from edgekd.recipes.tryon.viton import viton_datasets
 from edgekd.recipes.tryon.wardrobe import draw_garment, draw_person
 
 Progress = Callable[[str, float], None]
 Size = tuple[int, int]  # height, width
 
-WARDROBE_VERSION = 1  # part of the cache's key: raised when drawings change
+WARDROBE_VERSION = 3  # part of the cache's key: raised when drawings change
 # Far apart, so that a set's people and garments do not depend on the other sets' sizes, and no set meets another.
 FIRST_DRAWN = {"test": 0, "val": 100_000_000, "train": 200_000_000}
 STRANGER = 50_000_000  # garments that people wear before they try on the one asked for come from this far off
-
-FACE_AND_HAIR, OTHERS = (1, 12), (5, 6, 8, 9, 10)  # labels that the teacher keeps (B2)
-CLOTHES, CLOTHES_TOO, ARMS = 4, 7, (11, 13)
-HANDS, BARE_ARMS = (3, 4), tuple(range(15, 23))  # body parts
-PARTS, POINTS, POINT_RADIUS = 25, 18, 5 / 256  # a point's square is 11 x 11 px at 256 x 192
-
-
-class Garment(NamedTuple):
-    """(H, W, 3) uint8, and its mask (H, W) uint8, 0 or 255."""
-
-    picture: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-
-
-class Photo(NamedTuple):
-    """A person: (H, W, 3) uint8, parsing and body parts (H, W) uint8, points (18, 3) in px, the third 0 where absent."""
-
-    picture: NDArray[np.uint8]
-    label: NDArray[np.uint8]
-    part: NDArray[np.uint8]
-    points: NDArray[np.float32]
-
-
-class TryonSet:
-    """``contract.SampleSet`` of the recipe, over people who each wear one of as many garments.
-
-    Args:
-        count: how many people.
-        photo: person number -> the photo.
-        garment: person number -> the garment that the person wears there.
-        sample: person number -> what ``sample`` gives.
-        fingerprint: sha256 over all of it, when asked.
-        seed: of the random other garments.
-    """
-
-    def __init__(
-        self, count: int, photo: Callable[[int], Photo], garment: Callable[[int], Garment],
-        sample: Callable[[int], Sample], fingerprint: Callable[[], str], seed: int,
-    ) -> None:  # fmt: skip
-        self._count, self._photo, self._garment, self._sample = count, photo, garment, sample
-        self._fingerprint, self.seed = fingerprint, seed
-
-    def __len__(self) -> int:
-        return self._count
-
-    def batch(self, keys: Sequence[Key]) -> Batch:
-        """Float32, each (B, C, H, W); pictures in -1..1.
-
-        ``person`` in the garment ``clothes``, and what the teacher is told of it: ``worn`` {0, 1}, ``condition`` (45),
-        ``preserve`` (3) and ``dense_preserve``, arms by body parts, before the worn garment is cut out of them (B2).
-        ``other_clothes`` and ``other_edge`` are another person's garment, drawn anew each epoch. Garments are masked.
-        """
-        photos = [self._photo(index) for _, index in keys]
-        own = [self._garment(index) for _, index in keys]
-        others = [self._garment(self._other(epoch, index)) for epoch, index in keys]
-        clothes, edge = _garments(own)
-        other_clothes, other_edge = _garments(others)
-        told = representation(photos)
-        return {
-            "person": normalized([p.picture for p in photos]), "clothes": clothes, "clothes_edge": edge,
-            "other_clothes": other_clothes, "other_edge": other_edge, **told,
-        }  # fmt: skip
-
-    def _other(self, epoch: int, index: int) -> int:
-        key = np.array([self.seed, index], np.uint64)
-        draw = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, epoch])).integers(1, max(2, self._count))
-        return int((index + draw) % self._count)
-
-    def sample(self, index: int) -> Sample:
-        """A person in another garment where there is such a picture, the garment to try on, and the truth."""
-        return self._sample(index)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over pictures and labels."""
-        return self._fingerprint()
-
-
-def normalized(pictures: Sequence[Array]) -> torch.Tensor:
-    """(B, 3, H, W) in -1..1 of (H, W, 3) uint8."""
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return stacked.float().div_(127.5).sub_(1)
-
-
-def _garments(garments: Sequence[Garment]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masked after normalisation, so that the background is 0, mid-grey (B6)."""
-    edge = torch.from_numpy(np.stack([g.mask for g in garments]) > 127)[:, None].float()
-    return normalized([g.picture for g in garments]) * edge, edge
-
-
-def representation(photos: Sequence[Photo]) -> Batch:
-    """What the teacher is told about people besides the garment (B2): see ``TryonSet.batch``."""
-    label = torch.from_numpy(np.stack([p.label for p in photos]))
-    part = torch.from_numpy(np.stack([p.part for p in photos]))
-    label = torch.where(label == CLOTHES_TOO, CLOTHES, label)
-
-    def one_of(values: torch.Tensor, names: Sequence[int]) -> torch.Tensor:
-        return torch.isin(values, torch.tensor(names, dtype=values.dtype))[:, None].float()
-
-    face, others = one_of(label, FACE_AND_HAIR), one_of(label, OTHERS)
-    hands = one_of(label, ARMS) * one_of(part, HANDS)
-    parts = torch.nn.functional.one_hot(part.long(), PARTS).permute(0, 3, 1, 2).float()
-    points = torch.from_numpy(np.stack([point_maps(p.points, p.label.shape) for p in photos]))
-    person = normalized([p.picture for p in photos])
-    return {
-        "worn": one_of(label, (CLOTHES,)),
-        "condition": torch.cat([face, others, parts, points], 1),
-        "preserve": person * (face + others + hands),
-        "dense_preserve": one_of(part, BARE_ARMS),
-    }
-
-
-def point_maps(points: Array, size: tuple[int, ...]) -> NDArray[np.float32]:
-    """(18, H, W): 1 in a square about each point, -1 elsewhere, everywhere where the point is absent.
-
-    Args:
-        points: (18, 3) x, y in px, and 0 where absent.
-    """
-    height, width = size
-    maps = np.full((len(points), height, width), -1, np.float32)
-    radius = round(POINT_RADIUS * height)
-    for own, (x, y, there) in zip(maps, points, strict=True):
-        if there > 0:
-            row, column = int(y), int(x)
-            own[
-                max(0, row - radius) : max(0, row + radius + 1), max(0, column - radius) : max(0, column + radius + 1)
-            ] = 1
-    return maps
 
 
 def datasets(
@@ -172,8 +43,6 @@ def datasets(
     """
     kind, place = parse_source(sources)
     if kind != "wardrobe":
-        from edgekd.recipes.tryon.viton import viton_datasets
-
         return viton_datasets(kind, Path(place), size, seed, held["val"], progress)
     counts = {"train": int(place), **held}
     sets = {name: _wardrobe(name, counts[name], size, seed, cache, progress) for name in ("train", "val", "test")}
@@ -220,11 +89,17 @@ def draw_share(
 def _fields(name: str, size: Size) -> Fields:
     height, width = size
     fields: dict[str, tuple[tuple[int, ...], str]] = {
-        "picture": ((height, width, 3), "uint8"), "label": ((height, width), "uint8"), "part": ((height, width), "uint8"),
-        "points": ((POINTS, 3), "float32"), "clothes": ((height, width, 3), "uint8"), "mask": ((height, width), "uint8"),
-    }  # fmt: skip
+        "picture": ((height, width, 3), "uint8"),
+        "label": ((height, width), "uint8"),
+        "part": ((height, width), "uint8"),
+        "points": ((POINTS, 3), "float32"),
+        "clothes": ((height, width, 3), "uint8"),
+        "mask": ((height, width), "uint8"),
+    }
     if name != "train":  # of which only what calibrates is ever judged
-        fields |= {"before": ((height, width, 3), "uint8"), "grid": ((height, width, 2), "float32"), "seen": ((height, width), "uint8")}  # fmt: skip  # noqa: E501
+        fields["before"] = ((height, width, 3), "uint8")
+        fields["grid"] = ((height, width, 2), "float32")
+        fields["seen"] = ((height, width), "uint8")
     return fields
 
 
@@ -251,7 +126,7 @@ def _drawn(name: str, index: int, size: Size, seed: int) -> dict[str, Array]:
     number = FIRST_DRAWN[name] + index
     dressed = draw_person(seed, number, number, size)
     clothes, mask = draw_garment(seed, number, size)
-    found = {
+    found: dict[str, Array] = {
         "picture": dressed.image, "label": dressed.label, "part": dressed.part, "points": dressed.points,
         "clothes": clothes, "mask": mask,
     }  # fmt: skip

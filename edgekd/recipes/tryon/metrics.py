@@ -30,7 +30,7 @@ def _smooth(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     kernel, reach = _gaussian(), WINDOW - 1
     height, width = maps.shape[-2] - reach, maps.shape[-1] - reach
     rows = sum(weight * maps[..., k : k + height, :] for k, weight in enumerate(kernel))
-    return sum(weight * rows[..., k : k + width] for k, weight in enumerate(kernel))  # type: ignore[return-value,index]
+    return sum(weight * rows[..., k : k + width] for k, weight in enumerate(kernel))
 
 
 def ssim(one: Array, other: Array) -> float:
@@ -97,8 +97,8 @@ def warp_error(grid: Array, truth: Array, seen: Array) -> float:
 class TryonMetrics:
     """``contract.Metrics`` of the recipe.
 
-    Predictions are ``{"tryon": (H, W, 3) uint8, "grid": (h, w, 2)}``; truths ``{"tryon", "worn": (H, W), "grid", "seen":
-    (h, w)}``. Where no truth says where the garment is worn, or how it is warped, that metric is left out.
+    Predictions are ``{"tryon": (H, W, 3) uint8, "grid": (h, w, 2)}``; truths have both, ``worn`` (H, W) and ``seen``
+    (h, w). Where no truth says where the garment is worn, or how it is warped, that metric is left out.
     """
 
     primary = "ssim"

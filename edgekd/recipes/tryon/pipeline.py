@@ -70,7 +70,7 @@ class Pipeline:
             person, box = self._person(raw)
             mask = _mask(raw, "mask", person.shape[:2])
             if mask is not None:
-                person = _mixed(np.full_like(person, WHITE), person, np.asarray(mask, np.float32)[..., None] / 255)
+                person = _mixed(np.full_like(person, WHITE), person, mask)
             feeds["person"] = self.image.normalized(self._resized(person, box))
         if "clothes" in names:
             clothes, edge = self._garment(raw)
@@ -98,7 +98,7 @@ class Pipeline:
         mask = _mask(raw, "mask", (height, width))
         if mask is not None:
             soft = Image.fromarray(mask[rows, columns]).filter(ImageFilter.BoxBlur(FEATHER * (y1 - y0)))
-            part = _mixed(person[rows, columns], part, np.asarray(soft, np.float32)[..., None] / 255)
+            part = _mixed(person[rows, columns], part, np.asarray(soft))
         pasted[rows, columns] = part
         found = {"tryon": pasted, "warped_cloth": self._picture(outputs, "warped_cloth")}
         return {**found, "grid": self._channels_last(outputs, "grid").astype(np.float32)}
@@ -200,7 +200,9 @@ def _whole(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.int64]:
     return np.array([left, top, left + max(1, round(x1 - x0)), top + max(1, round(y1 - y0))])
 
 
-def _mixed(below: Picture, above: Picture, share: NDArray[np.float32]) -> Picture:
+def _mixed(below: Picture, above: Picture, mask: NDArray[np.uint8]) -> Picture:
+    """``above`` where the mask is 255, ``below`` where it is 0."""
+    share = mask[..., None].astype(np.float32) / 255
     mixed = below + (above.astype(np.float32) - below) * share
     return np.rint(mixed).astype(np.uint8)
 

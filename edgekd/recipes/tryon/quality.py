@@ -1,9 +1,9 @@
 """LPIPS and FID: how close a try-on looks to networks whose weights the user brings.
 
-``vgg16``      torchvision's VGG16 (ImageNet) as a state dict; ``lpips``, the five linear layers of LPIPS v0.1 for it, are
-               those that torchmetrics carries (BSD-2, Zhang et al.) where no other file is named.
-``inception``  the FID network (Heusel et al. 2017) as an ONNX that takes (n, 3, H, W) RGB in 0..1 and gives (n, d): what
-               ``torch.onnx.export`` makes of pytorch-fid's ``InceptionV3([3])``, resizing and normalising included.
+``vgg16``      torchvision's VGG16 (ImageNet) as a state dict; ``lpips``, the five linear layers of LPIPS v0.1 for it,
+               are those that torchmetrics carries (BSD-2, Zhang et al.) where no other file is named.
+``inception``  the FID network (Heusel et al. 2017) as an ONNX that takes (n, 3, H, W) RGB in 0..1 and gives (n, d):
+               what ``torch.onnx.export`` makes of pytorch-fid's ``InceptionV3([3])``, which resizes and normalises.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ def _features(path: Path) -> Callable[[NDArray[np.uint8]], Array]:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         (name,) = (value.name for value in session.get_inputs())
     except Exception as error:  # onnxruntime's own; several inputs
-        raise InputError(f"{path} is no FID network", str(error), "an ONNX with one input, see the recipe's quality.py") from None
+        raise InputError(
+            f"{path} is no FID network", str(error), "an ONNX with one input, see the recipe's quality.py"
+        ) from None
 
     def look(picture: NDArray[np.uint8]) -> Array:
         feed = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / 255

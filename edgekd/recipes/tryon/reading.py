@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ _MASK_FIX = (
 def read_items(inputs: Mapping[str, str]) -> Iterator[Item]:
     """(label, raw) items of ``person=PATH clothes=PATH``.
 
-    ``person`` is a picture, a folder or a video, ``clothes`` a picture or a folder; two folders are paired by the files'
-    names, or by the lines ``PERSON CLOTHES`` of ``pairs=FILE``. ``clothes_edge`` (white where the garment is) and ``mask``
-    (white where the person is) are a picture, or a folder with the names of the garments and people. ``box=x0,y0,x1,y1``.
+    ``person`` is a picture, a folder or a video, ``clothes`` a picture or a folder; two folders are paired by the
+    files' names, or by the lines ``PERSON CLOTHES`` of ``pairs=FILE``. ``clothes_edge`` (white where the garment is)
+    and ``mask`` (white where the person is) are a picture, or a folder with the names of the garments and people;
+    ``box=x0,y0,x1,y1`` is the part of every photograph that is looked at.
 
     Raises:
         InputError: unknown or missing names, files that cannot be read, a garment without a mask; at once, but for
@@ -177,8 +179,13 @@ def _one_person(
 
 
 def _people(
-    pairs: list[tuple[Path, Path]], masks: Path | None, garments: _Garments, box: NDArray | None, root: Path, clothes: Path
-) -> Iterator[Item]:  # fmt: skip
+    pairs: list[tuple[Path, Path]],
+    masks: Path | None,
+    garments: _Garments,
+    box: NDArray | None,
+    root: Path,
+    clothes: Path,
+) -> Iterator[Item]:
     if masks is not None and not existing(masks).is_dir():
         raise InputError(
             f"mask={masks} is one picture for {len(pairs)} people", "each has a mask of its own", "a folder"
@@ -218,13 +225,11 @@ def _frames(path: Path, garment: tuple[Picture, Mask], box: NDArray | None) -> I
     first = next(frames)[0]  # what is wrong with the file is said now, not at the first item
     if box is not None:
         check_box(box, first.shape[1], first.shape[0])
-    more: Callable[[], dict[str, Any]] = lambda: {} if box is None else {"box": box}  # noqa: E731
+    more = {} if box is None else {"box": box}
 
     def each() -> Iterator[Item]:
         picture, edge = garment
-        number, frame = 0, first
-        while frame is not None:
-            yield f"{path.name} frame {number}", {"person": frame, "clothes": picture, "clothes_edge": edge, **more()}
-            number, frame = number + 1, next((f for f, _ in frames), None)
+        for number, frame in enumerate(chain([first], (frame for frame, _ in frames))):
+            yield f"{path.name} frame {number}", {"person": frame, "clothes": picture, "clothes_edge": edge, **more}
 
     return each()

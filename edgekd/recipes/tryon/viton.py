@@ -4,8 +4,8 @@
                           train_densepose (.npy, 0..24)  train_pose (.json of OpenPose, 18 points)
     DIR/VITON_test/       test_pairs.txt  test_img  test_color  test_edge
 
-Either folder may also be DIR itself. Garments may lie in ``*_clothes``, poses be called ``NAME_keypoints.json``, labels be
-``.png`` or ``.jpg``. A training pair is a person in that garment; a test pair is a person who is to try that garment on.
+Either folder may also be DIR itself. Garments may lie in ``*_clothes``, poses be called ``NAME_keypoints.json``, labels
+be ``.png`` or ``.jpg``. A training pair is a person in that garment; a test pair is a person who is to try it on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 from edgekd.errors import InputError
 from edgekd.pictures import crop, read_labels, read_picture
 from edgekd.recipes.contract import Datasets, Sample
-from edgekd.recipes.tryon.data import POINTS, Garment, Photo, TryonSet
+from edgekd.recipes.tryon.samples import POINTS, Garment, Photo, TryonSet
 from edgekd.storage import read_array, read_json, read_text
 
 Progress = Callable[[str, float], None]
@@ -86,8 +86,8 @@ def viton_datasets(kind: str, root: Path, size: Size, seed: int, held: int, prog
         },
         "split": counts,
     }  # fmt: skip
-    sets = [_set(name, pairs, size, seed) for name, pairs in (("train", fitted), ("val", selected), ("test", test))]
-    return Datasets(*sets, provenance)
+    train_set, val_set, test_set = (_set(pairs, size, seed) for pairs in (fitted, selected, test))
+    return Datasets(train_set, val_set, test_set, provenance)
 
 
 def _part(root: Path, phase: str) -> Path:
@@ -116,7 +116,8 @@ def read_pairs(folder: Path, phase: str, progress: Progress) -> list[Pair]:
         if len(names) != 2:
             raise InputError(f"{where} is no pair", f"it has {len(names)} names", "each line: PERSON GARMENT")
         person, garment = names
-        found = [_file(folder, part, [name], where) for part, name in ((f"{phase}_img", person), (clothes, garment))]
+        photo = _file(folder, f"{phase}_img", [person], where)
+        picture = _file(folder, clothes, [garment], where)
         edge = _file(folder, f"{phase}_edge", [garment, *_stems(garment)], where)
         labels: list[Path] = []
         if phase == "train":
@@ -126,9 +127,9 @@ def read_pairs(folder: Path, phase: str, progress: Progress) -> list[Pair]:
                 _file(folder, "train_densepose", [f"{stem}.npy"], where),
                 _file(folder, "train_pose", [f"{stem}.json", f"{stem}_keypoints.json"], where),
             ]
-        for file in (*found, edge, *labels[:1]):
+        for file in (photo, picture, edge, *labels[:1]):
             _check_size(file)
-        pairs.append(Pair(*found, edge, *labels))
+        pairs.append(Pair(photo, picture, edge, *labels))
         if k % 64 == 0:
             progress(f"checking {phase} pairs", (k + 1) / len(numbered))
     return pairs
@@ -162,7 +163,7 @@ def _check_size(path: Path) -> None:
         raise InputError(f"{path} has another size", why, "resize the whole set, labels and key points with it")
 
 
-def _set(name: str, pairs: Sequence[Pair], size: Size, seed: int) -> TryonSet:
+def _set(pairs: Sequence[Pair], size: Size, seed: int) -> TryonSet:
     def garment(index: int) -> Garment:
         return read_garment(pairs[index], size)
 
@@ -175,8 +176,8 @@ def _set(name: str, pairs: Sequence[Pair], size: Size, seed: int) -> TryonSet:
             label = _labels(read_labels(pair.label), size)
             worn = np.where((label == 4) | (label == 7), 255, 0).astype(np.uint8)
         raw = {"person": person, "clothes": clothes.picture, "clothes_edge": clothes.mask}
-        no_warp = {"grid": np.zeros((*size, 2), np.float32), "seen": np.zeros(size, np.uint8)}
-        return Sample(raw, {"tryon": person, "worn": worn, **no_warp})
+        grid, seen = np.zeros((*size, 2), np.float32), np.zeros(size, np.uint8)  # no true warp is known
+        return Sample(raw, {"tryon": person, "worn": worn, "grid": grid, "seen": seen})
 
     def fingerprint() -> str:
         digest = hashlib.sha256(f"{size}".encode())
@@ -205,7 +206,7 @@ def read_photo(pair: Pair, size: Size) -> Photo:
         why = f"it is {parts.shape}, {parts.min():g} to {parts.max():g}"
         raise InputError(f"{pair.part} holds no body parts", why, f"{PICTURE}, 0 to 24")
     points = read_points(pair.pose)
-    points[:, :2] *= np.float32([size[1] / PICTURE[1], size[0] / PICTURE[0]])
+    points[:, :2] *= np.array([size[1] / PICTURE[1], size[0] / PICTURE[0]], np.float32)
     person = _picture(read_picture(pair.person), size)
     return Photo(person, _labels(label, size), _labels(parts.astype(np.uint8), size), points)
 

@@ -1,17 +1,18 @@
 """The built-in wardrobe: drawn people in drawn garments, with the true warp.
 
-A person and a garment are numbers (``wardrobe_person``, ``wardrobe_garment``); a person can be drawn in any garment, and
-then nothing else changes: light, pose, hair and background are the person's. All of it is a pure function of the seeds,
-and the same at every size: only grain and outlines' softness are the camera's.
+A person and a garment are numbers (``wardrobe_person``, ``wardrobe_garment``); a person can be drawn in any garment,
+and then nothing else changes: light, pose, hair and background are the person's. All of it is a pure function of the
+seeds, and the same at every size: only grain and outlines' softness are the camera's.
 
-Labels are numbered as VITON's label maps are for the teacher (hair 1, upper clothes 4, trousers and skirts 8, legs 9 and
-10, left arm 11, face 12, right arm 13; the neck has none, as there), body parts as DensePose's 24, key points as
+Labels are numbered as VITON's label maps are for the teacher (hair 1, upper clothes 4, trousers and skirts 8, legs 9
+and 10, left arm 11, face 12, right arm 13; the neck has none, as there), body parts as DensePose's 24, key points as
 OpenPose's 18.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from edgekd.recipes.tryon import wardrobe_worn as worn
 from edgekd.recipes.tryon.wardrobe_fabric import paint
 from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, gradient, smoothstep
 from edgekd.recipes.tryon.wardrobe_garment import Garment, product_picture, sample_garment
-from edgekd.recipes.tryon.wardrobe_person import Person, sample_person
+from edgekd.recipes.tryon.wardrobe_person import sample_person
 
 __all__ = ["Dressed", "draw_garment", "draw_person"]
 
@@ -42,7 +43,7 @@ class Dressed:
         part: (H, W) uint8, 0..24.
         points: (18, 3) float32, x, y in px (the first pixel's centre is (0.5, 0.5)) and whether it is in the picture.
         grid: (H, W, 2) float32, x, y in -1..1 of the garment's picture (align_corners=True) for each pixel.
-        seen: (H, W) uint8, 255 where ``grid`` is true: the garment is on top there, and its flat picture shows the place.
+        seen: (H, W) uint8, 255 where ``grid`` is true: the garment is on top there, and its flat picture shows that.
     """
 
     image: NDArray[np.uint8]
@@ -58,6 +59,7 @@ def _stream(kind: int, seed: int, index: int, part: int) -> Rng:
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64), counter=[0, kind, 0, part]))
 
 
+@lru_cache(maxsize=16)  # it is asked for once to be laid flat, and once to be worn
 def _garment(seed: int, index: int) -> Garment:
     return sample_garment(_stream(2, seed, index, 0))
 
@@ -99,7 +101,7 @@ def draw_person(seed: int, index: int, garment: int, size: tuple[int, int]) -> D
     body = worn.torso(view)
     light = scene.sample_light(_stream(1, seed, index, 1))
     canvas = scene.Canvas(scene.background(_stream(1, seed, index, 2), size))
-    drawing = _Drawing(canvas, view, body, light, dress, person, seed, index, garment)
+    drawing = _Drawing(canvas, view, body, light, dress, seed, index, garment)
     drawing.draw()
     image = _camera(_stream(1, seed, index, 9), canvas.rgb)
     return Dressed(image, canvas.label, canvas.part, _points(view), drawing.grid, drawing.seen)
@@ -109,20 +111,27 @@ class _Drawing:
     """One picture in the making, from back to front."""
 
     def __init__(
-        self, canvas: scene.Canvas, view: worn.View, body: worn.Torso, light: scene.Light, dress: Garment, person: Person,
-        seed: int, index: int, garment: int,
-    ) -> None:  # fmt: skip
+        self,
+        canvas: scene.Canvas,
+        view: worn.View,
+        body: worn.Torso,
+        light: scene.Light,
+        dress: Garment,
+        seed: int,
+        index: int,
+        garment: int,
+    ) -> None:
         self.canvas, self.view, self.body, self.light = canvas, view, body, light
-        self.dress, self.person, self.keys = dress, person, (seed, index)
+        self.dress, self.person, self.keys = dress, view.person, (seed, index)
         self.size = view.size
         rng = _stream(3, seed, index * 1_000_003 + garment, 0)
         self.drape = worn.sample_drape(rng)
-        folds = worn.folds(rng, view, body, dress.cut, person.tucked)
+        folds = worn.folds(rng, view, body, dress.cut, view.person.tucked)
         self.slope = gradient(folds)
         self.grid = np.zeros((*self.size, 2), np.float32)
         self.seen = np.zeros(self.size, np.uint8)
         self.panel = worn.panel(view, body, dress.cut, self.drape, self.slope)
-        self.limbs = [worn.limb(view, body, arm, side) for arm, side in zip(person.arms, (-1, 1), strict=True)]
+        self.limbs = [worn.limb(view, body, arm, side) for arm, side in zip(view.person.arms, (-1, 1), strict=True)]
 
     def draw(self) -> None:
         seed, index = self.keys
@@ -233,8 +242,8 @@ def _points(view: worn.View) -> Floats:
     at += [face["right_eye"], face["left_eye"], face["right_ear"], face["left_ear"]]
     pixels = np.array([view.to_picture(x, y) for x, y in at], np.float32)
     height, width = view.size
-    inside = ((pixels >= 0) & (pixels < [width, height])).all(1)
-    return np.concatenate([pixels, inside[:, None]], 1).astype(np.float32)
+    x, y = pixels.T
+    return np.stack([x, y, (x >= 0) & (y >= 0) & (x < width) & (y < height)], 1).astype(np.float32)
 
 
 def _camera(rng: Rng, rgb: Floats) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What a garment is made of: colour, weave, stripes and checks, prints and lettering, trims; painted on the flat cut."""
+"""What a garment is made of: colour, weave, stripes, checks, prints, lettering, trims; painted on the flat cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, inside, sample, smoothstep
+from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, inside, sample, smoothstep, vector
 
 if TYPE_CHECKING:
     from edgekd.recipes.tryon.wardrobe_garment import Garment
@@ -104,7 +104,7 @@ def _print(rng: Rng, base: Floats, kind: str) -> Print:
 
 
 def paint(garment: Garment, u: Floats, v: Floats, pixel: float) -> Floats:
-    """Colours (n, 3), 0..1, without light, of the flat garment at places (n,); ``pixel``: a pixel's side, body units."""
+    """Colours (n, 3), 0..1, without light, of the flat garment at places (n,); ``pixel``: its side, body units."""
     cut, fabric = garment.cut, garment.fabric
     torso = cut.body(u, v)
     reach, along, across = cut.sleeves(u, v)
@@ -126,7 +126,7 @@ def _tile(rng: Rng, a: Floats, b: Floats, cells: tuple[int, int]) -> Floats:
     tile = rng.standard_normal((64, 64), np.float32)
     x, y = a * np.float32(cells[0]) + 6400, b * np.float32(cells[1]) + 6400
     column, row = x.astype(np.int32), y.astype(np.int32)
-    fx, fy = x - column, y - row
+    fx, fy = x - column.astype(np.float32), y - row.astype(np.float32)
     column, row, right, low = column % 64, row % 64, (column + 1) % 64, (row + 1) % 64
     upper = tile[row, column] * (1 - fx) + tile[row, right] * fx
     return upper * (1 - fy) + (tile[low, column] * (1 - fx) + tile[low, right] * fx) * fy
@@ -231,18 +231,11 @@ def _draw_print(printed: Print, side: int) -> Image.Image:
         else:
             draw.rectangle((4, 24, side - 4, side - 24), two)
             for k in range(4):  # hills, one behind the other
-                y0, y1 = rng.uniform(40, side - 40, 2)
-                tone = np.float32(one[:3]) * (0.45 + 0.18 * k)
-                draw.polygon(
-                    [
-                        (4, side - 24),
-                        (4, y0),
-                        (side * rng.uniform(0.3, 0.7), min(y0, y1) - 12),
-                        (side - 4, y1),
-                        (side - 4, side - 24),
-                    ],
-                    tuple(int(c) for c in np.clip(tone, 0, 255)),
-                )
+                y0, y1 = (float(y) for y in rng.uniform(40, side - 40, 2))
+                tone = vector(*one[:3]) * np.float32(0.45 + 0.18 * k)
+                hill = [(4, y0), (side * rng.uniform(0.3, 0.7), min(y0, y1) - 12), (side - 4, y1)]
+                ground = side - 24
+                draw.polygon([(4, ground), *hill, (side - 4, ground)], tuple(int(c) for c in np.clip(tone, 0, 255)))
             r = rng.uniform(8, 18)
             x, y = rng.uniform(30, side - 30), rng.uniform(36, 64)
             draw.ellipse((x - r, y - r, x + r, y + r), one)
@@ -300,7 +293,7 @@ def _trims(
             _lay(
                 color,
                 inside(np.float32(0.011) - np.hypot(u, v - np.float32(cut.neck_dip + 0.04 + 0.055 * k)), pixel),
-                np.float32([0.9, 0.9, 0.88]),
+                vector(0.9, 0.9, 0.88),
             )
         flap = np.minimum(
             np.float32(0.085) - neck * np.float32(0.8), np.float32(0.2) - np.abs(u) - 0.4 * np.clip(v - 0.1, 0, 1)

@@ -7,12 +7,13 @@ is the same at every size. Pixel (i, j) has its centre at ((j + 0.5) / H, (i + 0
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32, which numpy's types lose as soon as a Python number is in the sum
 Rng = np.random.Generator
 
 
@@ -39,11 +40,16 @@ class Profile:
         place = np.clip((x - np.float32(self._low)) * np.float32((self._STEPS - 1) / (self._high - self._low)), 0, None)
         place = np.minimum(place, np.float32(self._STEPS - 1))
         which = place.astype(np.int32)
-        return self._table[which] + self._steps[which] * (place - which)
+        return self._table[which] + self._steps[which] * (place - which.astype(np.float32))  # float32 stays float32
 
     def one(self, x: float) -> float:
         """The value at one place."""
-        return float(self(np.float32([x]))[0])
+        return float(self(vector(x))[0])
+
+
+def vector(*values: Any) -> Floats:
+    """Numbers, or rows of them, as float32."""
+    return np.array(values, np.float32)
 
 
 def smoothstep(low: float, high: float, x: Floats) -> Floats:
@@ -121,7 +127,7 @@ def sample(texture: Floats, x: Floats, y: Floats) -> Floats:
     px = np.clip(x * np.float32(height) - np.float32(0.5), 0, width - np.float32(1.001))
     py = np.clip(y * np.float32(height) - np.float32(0.5), 0, height - np.float32(1.001))
     left, top = px.astype(np.int32), py.astype(np.int32)
-    fx, fy = (px - left)[:, None], (py - top)[:, None]
+    fx, fy = (px - left.astype(np.float32))[:, None], (py - top.astype(np.float32))[:, None]
     flat, first = texture.reshape(-1, texture.shape[2]), top * width + left
     upper = flat[first] * (1 - fx) + flat[first + 1] * fx
     lower = flat[first + width] * (1 - fx) + flat[first + width + 1] * fx

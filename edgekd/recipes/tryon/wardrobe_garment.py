@@ -1,19 +1,19 @@
 """A garment laid flat: its cut, and how it looks as a product picture.
 
-The cut is in body units (``wardrobe_person``), u to the right from the middle, v down from the base of the neck, so that
-it lies on a body as it is. ``Cut.in_picture`` puts it into the product picture.
+The cut is in body units (``wardrobe_person``), u to the right from the middle, v down from the base of the neck, so
+that it lies on a body as it is. ``Cut.in_picture`` puts it into the product picture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.recipes.tryon.wardrobe_fabric import Fabric, paint, sample_fabric
-from edgekd.recipes.tryon.wardrobe_field import Floats, Profile, Rng, blurred, gradient, inside, noise
+from edgekd.recipes.tryon.wardrobe_field import Floats, Profile, Rng, blurred, gradient, inside, noise, vector
 
 Neck = Literal["crew", "v", "scoop", "turtle", "polo", "hood"]
 KINDS = ("tee", "long", "sleeveless", "polo", "hoodie", "blouse")
@@ -22,7 +22,7 @@ NECK_BASE = 0.13  # half width of every cut where the shoulder line begins
 
 
 @dataclass(frozen=True)
-class Path:
+class Line:
     """A sleeve's middle line and half width, over the share 0..1 of its length."""
 
     u: Profile
@@ -31,7 +31,7 @@ class Path:
     half: Profile
 
 
-def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, hang: float, cuff: float) -> Path:
+def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, hang: float, cuff: float) -> Line:
     """A line that goes on from the shoulder's slope and bends down to ``hang``."""
     top_half = float(np.hypot(tip[0] - armpit[0], tip[1] - armpit[1])) / 2
     start = min(0.42, hang)
@@ -42,8 +42,8 @@ def _path(tip: tuple[float, float], armpit: tuple[float, float], length: float, 
     middle = (angle[1:] + angle[:-1]) / 2
     u = (tip[0] + armpit[0]) / 2 + np.concatenate([[0], np.cumsum(np.cos(middle) * step)])
     v = (tip[1] + armpit[1]) / 2 + np.concatenate([[0], np.cumsum(np.sin(middle) * step)])
-    lines = [Profile(list(zip(t, values, strict=True)), 0.0) for values in (u, v, angle)]
-    return Path(*lines, Profile([(0, top_half), (0.35, 0.4 * top_half + 0.6 * cuff), (1, cuff)], 0.1))
+    u_of, v_of, angle_of = (Profile(list(zip(t, values, strict=True)), 0.0) for values in (u, v, angle))
+    return Line(u_of, v_of, angle_of, Profile([(0, top_half), (0.35, 0.4 * top_half + 0.6 * cuff), (1, cuff)], 0.1))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Cut:
 
     Attributes:
         half: half width of the body panel over v.
-        block: half width over v of what reaches round to the sides of a body; without sleeves ``half`` is cut out of it.
+        block: half width over v of what reaches round a body to its sides; armholes cut ``half`` out of it.
         path: the right sleeve's middle line.
         length: v of the hem's middle; ``hem`` is how much lower (or higher) the sides hang.
         tip: (u, v) of the shoulder seam's outer end; ``armpit`` (u, v) of its lower end.
@@ -66,7 +66,7 @@ class Cut:
     neck: Neck
     half: Profile
     block: Profile
-    path: Path
+    path: Line
     length: float
     hem: float
     tip: tuple[float, float]
@@ -86,7 +86,7 @@ class Cut:
     def neckline(self, u: Floats) -> Floats:
         """Lowest v that is open at u; far above where nothing is."""
         share = np.abs(u) * np.float32(1 / self.neck_half)
-        start = float(self.slope(np.float32([self.neck_half]))[0])
+        start = float(self.slope(vector(self.neck_half))[0])
         rest = np.clip(1 - share, 0, 1) if self.neck == "v" else np.sqrt(np.clip(1 - share * share, 0, 1))
         if self.neck == "turtle":
             return np.float32(-self.neck_dip) + 0.02 * rest
@@ -102,7 +102,7 @@ class Cut:
         return np.minimum(np.minimum(edge, shoulder), (v - self.neckline(u)) * np.float32(0.9))
 
     def on_sleeve(self, t: Floats, w: Floats) -> tuple[Floats, Floats]:
-        """(u, v) on the right sleeve's panel: t 0..1 from the seam to the end, w 0..1 from its upper to its lower edge."""
+        """(u, v) on the right sleeve: t 0..1 from the seam to the end, w 0..1 from its upper to its lower edge."""
         path = self.path
         angle = path.angle(t)
         across = (w - np.float32(0.5)) * 2 * path.half(t)
@@ -172,25 +172,14 @@ def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
     length = float(rng.uniform(0.86, 1.18)) + (0.03 if kind == "hoodie" else 0)
     waist = chest * float(rng.uniform(0.84, 1.0))
     hem = chest * float(rng.uniform(0.92, 1.12))
-    half = Profile(
-        [(-0.3, NECK_BASE - 0.01), (0, NECK_BASE), (tip[1], tip[0])]
-        + ([(0.24, tip[0] - 0.012)] if kind == "sleeveless" else [])
-        + [(armpit[1], chest), (0.66 * length, waist), (length, hem)],
-        0.018,
+    above, below = (
+        [(-0.3, NECK_BASE - 0.01), (0, NECK_BASE)],
+        [(armpit[1], chest), (0.66 * length, waist), (length, hem)],
     )
-    block = half
+    half = block = Profile([*above, tip[::-1], *below], 0.018)
     if kind == "sleeveless":
-        block = Profile(
-            [
-                (-0.3, NECK_BASE - 0.01),
-                (0, NECK_BASE),
-                (0.115, 0.32),
-                (armpit[1], chest),
-                (0.66 * length, waist),
-                (length, hem),
-            ],
-            0.018,
-        )
+        half = Profile([*above, tip[::-1], (0.24, tip[0] - 0.012), *below], 0.018)
+        block = Profile([*above, (0.115, 0.32), *below], 0.018)
     sleeve = {
         "tee": rng.uniform(0.22, 0.42), "polo": rng.uniform(0.26, 0.4), "sleeveless": 0.0,
         "long": rng.uniform(0.82, 0.93), "hoodie": rng.uniform(0.86, 0.95), "blouse": rng.uniform(0.4, 0.9),
@@ -204,15 +193,32 @@ def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
     if neck == "crew":
         neck = str(rng.choice(["crew", "v", "scoop", "turtle"], p=[0.45, 0.25, 0.22, 0.08]))  # type: ignore[assignment]
     neck_half, dip = {
-        "crew": (rng.uniform(0.125, 0.15), rng.uniform(0.07, 0.12)), "v": (rng.uniform(0.13, 0.17), rng.uniform(0.18, 0.32)),
-        "scoop": (rng.uniform(0.16, 0.2), rng.uniform(0.14, 0.24)), "turtle": (0.14, rng.uniform(0.06, 0.12)),
-        "polo": (0.12, rng.uniform(0.10, 0.16)), "hood": (0.125, rng.uniform(0.08, 0.12)),
-    }[neck]  # fmt: skip
+        "crew": (rng.uniform(0.125, 0.15), rng.uniform(0.07, 0.12)),
+        "v": (rng.uniform(0.13, 0.17), rng.uniform(0.18, 0.32)),
+        "scoop": (rng.uniform(0.16, 0.2), rng.uniform(0.14, 0.24)),
+        "turtle": (0.14, rng.uniform(0.06, 0.12)),
+        "polo": (0.12, rng.uniform(0.10, 0.16)),
+        "hood": (0.125, rng.uniform(0.08, 0.12)),
+    }[neck]
     neck_half = min(float(neck_half), tip[0] - 0.05)
     cut = Cut(
-        kind, neck, half, block, _path(tip, armpit, float(sleeve), hang, cuff), length, float(rng.normal(0, 0.02) - 0.015), tip, armpit, float(sleeve), cuff,
-        neck_half, float(dip), min(ease, 1.0), 1.0, 0.0,
-    )  # fmt: skip
+        kind=kind,
+        neck=neck,
+        half=half,
+        block=block,
+        path=_path(tip, armpit, float(sleeve), hang, cuff),
+        length=length,
+        hem=float(rng.normal(0, 0.02) - 0.015),
+        tip=tip,
+        armpit=armpit,
+        sleeve=float(sleeve),
+        cuff=cuff,
+        neck_half=neck_half,
+        neck_dip=float(dip),
+        ease=min(ease, 1.0),
+        scale=1.0,
+        top=0.0,
+    )
     ends = np.linspace(0.5, 1, 6, dtype=np.float32)
     edges = [cut.on_sleeve(ends, np.full_like(ends, w)) for w in (0, 1)] if sleeve else [(np.zeros(1), np.zeros(1))]
     reach = float(max(hem, chest, *(u.max() for u, _ in edges)))
@@ -220,8 +226,7 @@ def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
     low = float(max(length + max(cut.hem, 0), *(v.max() for _, v in edges)))
     fit = min(0.92 * ratio / 2 / reach, 0.92 / (low + over)) * float(rng.uniform(0.9, 1.0))
     top = (1 - fit * (low + over)) / 2 + fit * over + float(rng.uniform(-0.012, 0.012))
-    placed = Cut(**{**cut.__dict__, "scale": fit, "top": top})
-    return Garment(placed, sample_fabric(rng, kind, neck))
+    return Garment(replace(cut, scale=fit, top=top), sample_fabric(rng, kind, neck))
 
 
 def product_picture(garment: Garment, rng: Rng, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, inside, noise, smoothstep
+from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, inside, noise, smoothstep, vector
 from edgekd.recipes.tryon.wardrobe_person import Person
 from edgekd.recipes.tryon.wardrobe_scene import FACE, HAIR, LEFT_HEAD, RIGHT_HEAD, Canvas, Light, Window, skin_of
 from edgekd.recipes.tryon.wardrobe_worn import Torso, View
@@ -141,23 +141,23 @@ def draw_head(canvas: Canvas, rng: Rng, view: View, light: Light) -> None:
         nonlocal color
         color = color + (np.float32(ink) * shade[..., None] - color) * amount.clip(0, 1)[..., None]
 
-    iris = np.float32([[60, 40, 26], [84, 60, 34], [66, 96, 110], [58, 84, 54]])[int(rng.integers(4))] / 255
+    iris = vector([60, 40, 26], [84, 60, 34], [66, 96, 110], [58, 84, 54])[int(rng.integers(4))] / 255
     made_up = np.float32(rng.uniform(0, 0.7))
     for side in (-1, 1):
         ex = side * gap
         opening = smoothstep(0.16, 0.10, np.abs(fx - ex)) * smoothstep(0.065, 0.04, np.abs(y - eye_y))
-        tint(0.85 * opening, np.float32([0.93, 0.91, 0.90]))
+        tint(0.85 * opening, vector(0.93, 0.91, 0.90))
         tint(opening * smoothstep(0.09, 0.065, np.hypot(fx - ex, (y - eye_y) * h / w)), iris)
-        tint(opening * smoothstep(0.05, 0.03, np.hypot(fx - ex, (y - eye_y) * h / w)), np.float32([0.05, 0.04, 0.04]))
+        tint(opening * smoothstep(0.05, 0.03, np.hypot(fx - ex, (y - eye_y) * h / w)), vector(0.05, 0.04, 0.04))
         lash = np.exp(-(((y - eye_y + 0.055 - 0.9 * (fx - ex) ** 2) / 0.022) ** 2)) * smoothstep(
             0.22, 0.15, np.abs(fx - ex)
         )
-        tint((0.55 + 0.4 * made_up) * lash, np.float32([0.10, 0.07, 0.06]))
+        tint((0.55 + 0.4 * made_up) * lash, vector(0.10, 0.07, 0.06))
         brow = np.exp(-(((y - eye_y + 0.2 - 1.0 * (fx - ex * 1.02) ** 2) / 0.034) ** 2)) * smoothstep(
             0.28, 0.2, np.abs(fx - ex * 1.02)
         )
         tint(0.62 * brow, person.hair * np.float32(0.7) + person.skin * np.float32(0.12))
-    lips = np.float32([0.72, 0.36, 0.34]) * (0.35 + 0.65 * person.skin.mean())
+    lips = vector(0.72, 0.36, 0.34) * (0.35 + 0.65 * person.skin.mean())
     mouth = smoothstep(0.30, 0.2, np.abs(fx - nose_x * 0.9)) * np.exp(-(((y - mouth_y) / 0.055) ** 2))
     tint((0.35 + 0.5 * made_up) * mouth, lips)
     tint(
@@ -168,7 +168,7 @@ def draw_head(canvas: Canvas, rng: Rng, view: View, light: Light) -> None:
         beard = smoothstep(0.25, 0.5, y + 0.25 * x * x) * (1 - 0.9 * mouth)
         tint(np.float32(rng.uniform(0.2, 0.75)) * beard, person.hair)
     part = np.where(x0 > 0, LEFT_HEAD, RIGHT_HEAD).astype(np.uint8)
-    canvas.lay(window, cover, np.clip(color, 0, 1), FACE, part)  # type: ignore[arg-type]
+    canvas.lay(window, cover, np.clip(color, 0, 1), FACE, part)
     _hair_on_head(canvas, rng, view, light, window, x, y, float(unit))
 
 

@@ -11,14 +11,12 @@ from typing import Literal
 
 import numpy as np
 
-from edgekd.recipes.tryon.wardrobe_field import Floats, Profile, Rng
+from edgekd.recipes.tryon.wardrobe_field import Floats, Profile, Rng, vector
 
-SKIN = np.float32(
-    [[246, 214, 194], [233, 192, 164], [219, 172, 138], [197, 145, 109], [164, 112, 79], [122, 80, 56], [86, 57, 43]]
+SKIN = vector(
+    (246, 214, 194), (233, 192, 164), (219, 172, 138), (197, 145, 109), (164, 112, 79), (122, 80, 56), (86, 57, 43)
 )
-HAIR = np.float32(
-    [[28, 24, 22], [52, 36, 28], [88, 60, 40], [126, 88, 54], [188, 150, 98], [142, 62, 36], [120, 118, 116]]
-)
+HAIR = vector((28, 24, 22), (52, 36, 28), (88, 60, 40), (126, 88, 54), (188, 150, 98), (142, 62, 36), (120, 118, 116))
 POSES = ("sides", "bent", "hip", "crossed", "front", "raised", "behind")
 _POSE_SHARES = (0.34, 0.16, 0.14, 0.12, 0.11, 0.07, 0.06)
 
@@ -65,7 +63,6 @@ class Person:
     head: tuple[float, float]  # half width, half height
     nod: tuple[float, float]  # turn (shares of the half width) and tilt (radians) of the head
     arms: tuple[Arm, Arm]
-    pose: str
     skin: Floats
     hair: Floats
     hair_style: Literal["bald", "short", "bob", "long", "bun"]
@@ -87,22 +84,21 @@ def sample_person(rng: Rng) -> Person:
     hip = (0.285 if woman else 0.27) * (1 + 0.22 * stout) * float(rng.normal(1, 0.03))
     neck = (0.092 if woman else 0.108) * (1 + 0.12 * stout)
     waist_y = float(rng.uniform(0.58, 0.68))
-    width = Profile(
-        [(-0.3, neck), (-0.05, neck), (0.0, neck + 0.035), (0.06, 0.72 * shoulder), (0.115, 0.97 * shoulder)]
-        + [(0.16, shoulder), (0.26, max(0.94 * shoulder, chest)), (0.38, chest), (waist_y, waist)]
-        + [(0.86, 0.94 * hip), (1.0, hip), (1.2, 0.98 * hip), (1.8, 0.9 * hip)],
-        0.035,
-    )
-    depth = Profile(
-        [(-0.3, 0.9 * neck), (0.0, 0.9 * neck), (0.1, 0.12), (0.3, 0.17 * (1 + 0.3 * stout)), (waist_y, 0.76 * waist)]
-        + [(1.0, 0.75 * hip), (1.8, 0.7 * hip)],
-        0.05,
-    )
+    shoulders = [
+        (0.06, 0.72 * shoulder),
+        (0.115, 0.97 * shoulder),
+        (0.16, shoulder),
+        (0.26, max(0.94 * shoulder, chest)),
+    ]
+    hips = [(waist_y, waist), (0.86, 0.94 * hip), (1.0, hip), (1.2, 0.98 * hip), (1.8, 0.9 * hip)]
+    width = Profile([(-0.3, neck), (-0.05, neck), (0.0, neck + 0.035), *shoulders, (0.38, chest), *hips], 0.035)
+    ribs = [(0.1, 0.12), (0.3, 0.17 * (1 + 0.3 * stout)), (waist_y, 0.76 * waist)]
+    depth = Profile([(-0.3, 0.9 * neck), (0.0, 0.9 * neck), *ribs, (1.0, 0.75 * hip), (1.8, 0.7 * hip)], 0.05)
     yaw = float(np.clip(rng.normal(0, 0.22), -0.6, 0.6))
     pose = str(rng.choice(POSES, p=_POSE_SHARES))
     plump = 1 + 0.25 * stout + (0.0 if woman else 0.14)
     joint_x = shoulder - 0.072
-    arms = tuple(_arm(rng, pose, side, joint_x, yaw, plump, hip) for side in (-1, 1))
+    arms = tuple(_arm(rng, pose, side, joint_x, yaw, plump) for side in (-1, 1))
     style = rng.choice(
         ["bald", "short", "bob", "long", "bun"], p=[0, 0.1, 0.2, 0.5, 0.2] if woman else [0.1, 0.8, 0.06, 0.04, 0]
     )
@@ -127,7 +123,6 @@ def sample_person(rng: Rng) -> Person:
         head=(float(rng.normal(0.128, 0.004)), float(rng.normal(0.182, 0.006))),
         nod=(float(np.clip(yaw * 0.5 + rng.normal(0, 0.12), -0.4, 0.4)), float(rng.normal(0, 0.05))),
         arms=(arms[0], arms[1]),
-        pose=pose,
         skin=skin / 255 * np.float32(rng.uniform(0.95, 1.02)),
         hair=np.clip(
             HAIR[int(rng.integers(len(HAIR)))] / 255 * rng.uniform(0.75, 1.2) * rng.normal(1, 0.03, 3), 0, 1
@@ -148,7 +143,7 @@ def _fall(rng: Rng) -> float:
 
 def _bottom_color(rng: Rng, kind: str) -> Floats:
     if kind == "jeans":
-        base = np.float32([70, 92, 132]) * np.float32(rng.uniform(0.35, 1.45)) + np.float32(rng.uniform(0, 25))
+        base = vector(70, 92, 132) * np.float32(rng.uniform(0.35, 1.45)) + np.float32(rng.uniform(0, 25))
     elif rng.random() < 0.5:
         base = np.full(3, rng.uniform(22, 70), np.float32)
     else:
@@ -157,13 +152,14 @@ def _bottom_color(rng: Rng, kind: str) -> Floats:
     return np.clip(base / 255, 0.04, 0.95).astype(np.float32)
 
 
-def _arm(rng: Rng, pose: str, side: int, joint_x: float, yaw: float, plump: float, hip: float) -> Arm:
+def _arm(rng: Rng, pose: str, side: int, joint_x: float, yaw: float, plump: float) -> Arm:
     """The arm on the picture's left (-1) or right (1)."""
     upper, lower = float(rng.normal(0.50, 0.015)), float(rng.normal(0.43, 0.012))
     shoulder = np.array([side * joint_x * np.cos(yaw), 0.165, -side * joint_x * np.sin(yaw) * 0.6])
     # directions of the two bones: (out, down, to the viewer), unit vectors after normalising
     jitter = rng.normal(0, 0.05, (2, 3))
     roll, behind = float(rng.normal(0.1, 0.15)), False
+    bones: list[tuple[float, float, float]]
     kind = pose
     if pose in ("raised", "hip", "bent") and rng.random() < 0.45:
         kind = "sides"  # one arm only
@@ -214,7 +210,7 @@ def _arm(rng: Rng, pose: str, side: int, joint_x: float, yaw: float, plump: floa
 def _rounded(
     shoulder: np.ndarray, elbow: np.ndarray, wrist: np.ndarray, steps: int = 17
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The line shoulder-elbow-wrist with its corner rounded by a quadratic curve, evenly spaced; and lengths along it."""
+    """The line shoulder-elbow-wrist, its corner rounded by a quadratic curve, evenly spaced; and lengths along it."""
     first, last = shoulder + 0.72 * (elbow - shoulder), elbow + 0.28 * (wrist - elbow)
     t = np.linspace(0, 1, 12)[:, None]
     curve = (1 - t) ** 2 * first + 2 * t * (1 - t) * elbow + t * t * last

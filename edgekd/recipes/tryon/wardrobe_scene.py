@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, blurred, inside, noise, smoothstep
+from edgekd.recipes.tryon.wardrobe_field import Floats, Rng, blurred, inside, noise, smoothstep, vector
 from edgekd.recipes.tryon.wardrobe_person import Arm, Person
 from edgekd.recipes.tryon.wardrobe_worn import Limb, Torso, View, tilted
 
@@ -101,9 +101,9 @@ def skin_of(person: Person, light: Light, shade: Floats, blush: Floats | float =
     """Lit skin (..., 3): shadows turn warmer, as light that went through skin is red."""
     dark = np.clip(1 - shade, 0, 1)[..., None]
     color = person.skin * shade[..., None] * light.tint
-    color = color * (1 + dark * np.float32([0.10, -0.04, -0.08]))
+    color = color * (1 + dark * vector(0.10, -0.04, -0.08))
     if not isinstance(blush, float):
-        color = color * (1 + blush[..., None] * np.float32([0.06, -0.10, -0.08]))
+        color = color * (1 + blush[..., None] * vector(0.06, -0.10, -0.08))
     return np.minimum(color, 1)
 
 
@@ -145,7 +145,7 @@ def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light)
     leg_x, leg_r = np.abs(body.x) - (reach / 2 + gap / 2), reach / 2 - gap / 2
     legs = inside(np.minimum(leg_r - np.abs(leg_x), y - np.float32(1.0)), view.pixel)
     leg_share = (leg_x / leg_r).clip(-1, 1)
-    legs_nx = leg_share * np.where(left_leg, 1, -1)
+    legs_nx = leg_share * np.where(left_leg, np.float32(1), np.float32(-1))
     thigh = np.where(left_leg, LEFT_THIGH, RIGHT_THIGH).astype(np.uint8)
     part[(legs > 0.5) & (y > 1.05)] = thigh[(legs > 0.5) & (y > 1.05)]
     if person.bottom == "skirt":
@@ -153,7 +153,7 @@ def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light)
         canvas.lay(window, legs * smoothstep(1.2, 1.21, y), bare)
         for is_left, number in ((True, LEFT_LEG), (False, RIGHT_LEG)):
             label[(legs > 0.5) & (y > 1.2) & (left_leg == is_left)] = number
-        reach = reach + np.float32(0.16) * smoothstep(0.95, person.bottom_length + 0.2, y)
+        reach += np.float32(0.16) * smoothstep(0.95, person.bottom_length + 0.2, y)
         hem = np.float32(person.bottom_length) - y + np.float32(0.02) * fold
     else:
         hem = np.float32(3) - y
@@ -177,7 +177,6 @@ def draw_bottom(canvas: Canvas, rng: Rng, view: View, body: Torso, light: Light)
     lit = color * (shade * (1 - 0.25 * band - 0.2 * fly))[..., None] * light.tint
     cover = inside(edge * np.float32(0.95), view.pixel)
     canvas.lay(window, cover, lit, BOTTOM)
-    part[(cover > 0.5) & (y < 1.1)] = TORSO
     return window, cover
 
 
@@ -186,8 +185,8 @@ def draw_bare_arm(
 ) -> None:
     """Arm and hand; ``begins``: only what lies so far from the shoulder, with a hard edge."""
     person, window = view.person, found.window
-    cover = inside(found.radius - found.distance, view.pixel)
-    cover = cover * (found.apart if begins is None else inside(found.along - np.float32(begins), view.pixel))
+    whole = inside(found.radius - found.distance, view.pixel)
+    cover = whole * (found.apart if begins is None else inside(found.along - np.float32(begins), view.pixel))
     share = (found.distance / found.radius).clip(0, 1)
     nz = np.sqrt(1 - share * share)
     elbow = np.exp(-(((found.along - np.float32(arm.elbow)) / np.float32(0.03)) ** 2)) * smoothstep(
@@ -195,9 +194,9 @@ def draw_bare_arm(
     )
     shade = light.on(found.nx * share * np.float32(0.92), found.ny * share * np.float32(0.92), nz) * (1 - 0.08 * elbow)
     upper, lower = (RIGHT_UPPER, RIGHT_LOWER) if side < 0 else (LEFT_UPPER, LEFT_LOWER)
-    part = np.where(found.along < arm.elbow, upper, lower).astype(np.uint8)
-    label = RIGHT_ARM if side < 0 else LEFT_ARM
-    canvas.lay(window, cover, skin_of(person, light, shade), label, part)  # type: ignore[arg-type]
+    arm_there = whole * found.apart > 0.5  # body parts are known below clothes too, so they tell nothing about them
+    canvas.part[window][arm_there] = np.where(found.along < arm.elbow, upper, lower)[arm_there]
+    canvas.lay(window, cover, skin_of(person, light, shade), RIGHT_ARM if side < 0 else LEFT_ARM)
     _hand(canvas, view, arm, side, light)
 
 
@@ -214,7 +213,7 @@ def _hand(canvas: Canvas, view: View, arm: Arm, side: int, light: Light) -> None
         bones.append((0.09, spread * 0.9, 0.205 - 0.014 * abs(k - 1.3), spread * 1.25, 0.0145, 0.011))
     bones.append((0.03, 0.03, 0.115, 0.078, 0.017, 0.013))
     for k, (a0, c0, a1, c1, r0, r1) in enumerate(bones):
-        start, end = (np.float32((a * aim + c * inner) * grown) for a, c in ((a0, c0), (a1, c1)))
+        start, end = (((a * aim + c * inner) * grown).astype(np.float32) for a, c in ((a0, c0), (a1, c1)))
         d = end - start
         length = float(np.hypot(*d))
         room = 2 * r0 * grown
@@ -241,6 +240,6 @@ def cast_shadow(canvas: Canvas, view: View, found: Limb, light: Light, on: Float
     window, height = found.window, view.size[0]
     cover = np.zeros(view.size, np.float32)
     cover[window] = inside(found.radius * np.float32(1.05) - found.distance, view.pixel) * found.apart
-    shift = (int(round(0.012 * height)), int(round(-light.direction[0] * 0.02 * height)))
+    shift = (round(0.012 * height), round(float(-light.direction[0]) * 0.02 * height))
     soft = blurred(np.roll(cover, shift, (0, 1)), 0.014 * height)
     canvas.darken((slice(None), slice(None)), 0.42 * soft * on)

@@ -22,7 +22,6 @@ HALF_PI = np.float32(np.pi / 2)
 FRONT = np.float32(0.98)  # of a half turn: beyond, a panel's back begins
 _EYE, _DISTANCE = 0.3, 4.5  # the camera: height and distance, body units
 _TUBE = 0.755  # half width of an ellipse (depth 0.65 of the width) by a quarter of its circumference
-_WINDOW_MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def limb(view: View, body: Torso, arm: Arm, side: int) -> Limb:
     distance = np.sqrt(best)
     scale = 1 / np.maximum(distance, np.float32(1e-4))
     person = view.person
-    reach = np.hypot(body.width[window] * np.cos(person.yaw), body.depth[window] * np.sin(person.yaw))
+    reach = np.hypot(body.width[window] * float(np.cos(person.yaw)), body.depth[window] * float(np.sin(person.yaw)))
     out = np.float32(side) * body.x[window] - reach  # beyond the torso's side
     apart = np.maximum(smoothstep(0.11, 0.27, along), smoothstep(-0.035, 0.005, out))
     return Limb(window, along, across * np.float32(side), distance, radius, nx * scale, ny * scale, apart)
@@ -226,13 +225,13 @@ def sleeve(
     if not cut.sleeve:
         return None
     window = found.window
-    first = max(0.0, (cut.tip[0] - view.person.shoulder) * 0.8) + 0.03
+    first: float = max(0.0, (cut.tip[0] - view.person.shoulder) * 0.8) + 0.03
     last = min(first + cut.sleeve, float(arm.along[-1]) + 0.02)
     sx, sy = slope[0][window], slope[1][window]
     t = (found.along - np.float32(first) + np.float32(0.02) * sy) / np.float32(last - first)
     half = cut.path.half(t.clip(0, 1))
     free = np.float32(0.3 + 0.6 * drape.hang)
-    radius = found.radius + np.float32(0.008)
+    radius: Floats = found.radius + np.float32(0.008)
     radius = radius + np.clip(half * np.float32(0.66) - radius, 0, np.float32(0.05)) * free
     share = (found.across / radius).clip(-1, 1)
     angle = np.arcsin(share) - np.float32(arm.roll) * smoothstep(0.0, 0.35, found.along) + np.float32(0.08) * sx

@@ -136,3 +136,33 @@ def test_a_bundle_is_not_judged_on_another_runs_samples(tiny_run, tiny_bundles, 
     (other / "heldout.npz").unlink()
     with pytest.raises(InputError, match=r"is not at(.|\n)*--run"):
         heldout_of(bundle, other)
+
+
+# --- metrics that take a network
+
+
+def test_a_network_adds_metrics_and_is_noted_by_its_content(tiny_run, tmp_path, monkeypatch):
+    class Quality:
+        UNITS = {"lpips": ""}  # noqa: RUF012
+
+        @staticmethod
+        def measure(networks, predictions, truths, progress):
+            progress("LPIPS", 1.0)
+            assert len(predictions) == len(truths) == 12
+            return {"lpips": len(networks["vgg16"].read_text())}
+
+    monkeypatch.setattr("edgekd.measuring.quality.optional_part", lambda recipe, part: Quality)
+    (tmp_path / "vgg16.pth").write_text("weights")
+    told = []
+    found = evaluate(tiny_run, None, 1, {"vgg16": tmp_path / "vgg16.pth"}, lambda what, share: told.append(what))
+    assert found.metrics["lpips"] == 7
+    assert "nme" in found.metrics
+    assert len(found.networks["vgg16"]) == 64
+    assert told == ["LPIPS"]
+    with pytest.raises(InputError, match="is not a file"):
+        evaluate(tiny_run, None, 1, {"vgg16": tmp_path / "nowhere.pth"})
+
+
+def test_a_recipe_without_such_metrics_refuses_a_network(tiny_run, tmp_path):
+    with pytest.raises(InputError, match="no metric of landmarks takes a network"):
+        evaluate(tiny_run, None, 1, {"vgg16": tmp_path / "vgg16.pth"})

@@ -5,8 +5,9 @@ import torch
 from edgekd.errors import InputError
 from edgekd.recipes.rows import store_folder
 from edgekd.recipes.tryon import data
-from edgekd.recipes.tryon.data import Photo, datasets, draw_share, parse_source, point_maps, representation
+from edgekd.recipes.tryon.data import datasets, draw_share, parse_source
 from edgekd.recipes.tryon.pipeline import Pipeline
+from edgekd.recipes.tryon.samples import Photo, point_maps, representation
 
 SIZE = (96, 64)
 KEYS = [(0, 0), (0, 3), (2, 3)]

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 
 from edgekd.errors import InputError
 from edgekd.nn.vgg import VGG16
-from edgekd.recipes.tryon.quality import LINEAR_LAYERS, Lpips, frechet_distance, load_lpips, measure
+from edgekd.recipes.tryon.quality import LINEAR_LAYERS, frechet_distance, load_lpips, measure
 
 RNG = np.random.default_rng(0)
 

@@ -159,9 +159,9 @@ def spoil(root, how):
     [
         ("no pairs file", "is not laid out as VITON"),
         ("empty pairs file", "holds no pair"),
-        ("three names", "pairs.txt:1 is no pair"),
+        ("three names", r"pairs\.txt:1 is no pair"),
         ("unknown garment", r"9_1\.jpg is missing"),
-        ("path", r"names '\.\./x\.jpg'"),
+        ("path", r"names .*x"),
         ("no mask", r"train_edge.000001_1\.jpg is missing"),
         ("no pose folder", "is missing"),
         ("size", r"000002_0\.jpg has another size"),
@@ -195,7 +195,7 @@ def test_a_person_whom_nobody_found_has_no_points(tmp_path):
 @pytest.mark.parametrize("text", ['{"people": [{}]}', "[]", '{"people": [{"pose_keypoints": [1, 2, 3]}]}', "no"])
 def test_a_file_without_pose_is_refused(tmp_path, text):
     (tmp_path / "pose.json").write_text(text)
-    with pytest.raises(InputError, match="holds no pose|is damaged"):
+    with pytest.raises(InputError, match=r"holds no pose|is damaged"):
         read_points(tmp_path / "pose.json")
 
 

@@ -116,6 +116,15 @@ def test_the_same_person_in_another_garment_changes_where_garments_are():
     assert np.abs(one.image[worn].astype(int) - other.image[worn]).mean() > 10
 
 
+def test_body_parts_and_points_tell_nothing_about_the_garment():
+    """As a teacher that is told about them must not know from them what it is to draw."""
+    for person in range(12):
+        one, *others = (draw_person(7, person, garment, SIZE) for garment in range(20, 25))
+        for other in others:
+            np.testing.assert_array_equal(one.part, other.part)
+            np.testing.assert_array_equal(one.points, other.points)
+
+
 def test_a_drawing_is_the_same_at_every_size(dressed):
     large = draw_person(7, 4, 1004, (256, 192))
     halved = large.image.reshape(128, 2, 96, 2, 3).mean((1, 3))
