@@ -3,7 +3,7 @@ PF-AFN; DM-VTON, B3).
 
 A flow is an absolute sampling grid (B, 2, H, W) of x, y in [-1, 1], where -1 and 1 are the centres of the outermost
 pixels (``align_corners=True`` everywhere). It is float32 whatever the maps are: in bf16 a position in a picture of 192
-pixels would move in steps of half a pixel.
+pixels would move in steps of half a pixel. So all that computes one is a ``KeepFloat``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekd.nn.joined_convolution import JoinedConvolution
+from edgekd.nn.keep_float import KeepFloat
 from edgekd.nn.warping import Warp
 
 LEVELS = 5  # of the paper's pyramid: maps of 1/32 to 1/2 of the picture
@@ -53,9 +54,27 @@ def sampling_grid(offset: torch.Tensor) -> torch.Tensor:
     return (offset + pixel) / half[:, None, None] - 1
 
 
-def enlarged(grid: torch.Tensor) -> torch.Tensor:
+class OffsetConvolution(KeepFloat, nn.Conv2d):
+    """A convolution that says a position."""
+
+
+class Move(KeepFloat):
+    """(offsets, the grid so far) -> the grid that looks where that one does at the offset places; (B, 2, H, W) each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warp = Warp("border")
+
+    def forward(self, offset: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
+        grid = sampling_grid(offset)
+        return grid if before is None else self.warp(before, grid)
+
+
+class Enlargement(KeepFloat):
     """A grid of twice the size, bilinear, as the paper's code does (``align_corners=False``)."""
-    return F.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def forward(self, grid: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(grid, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class OffsetHead(nn.Module):
@@ -79,7 +98,7 @@ class OffsetHead(nn.Module):
         if len(parts) > 1 and not separable:
             layers[0] = JoinedConvolution(parts, width)
         self.body = nn.Sequential(*layers)
-        self.last = nn.Conv2d(sizes[-1], 2, 3, padding=1)
+        self.last = OffsetConvolution(sizes[-1], 2, 3, padding=1)
         nn.init.normal_(self.last.weight, std=1e-3)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -115,7 +134,7 @@ class AppearanceFlow(nn.Module):
         super().__init__()
         heads = zip(channels, widths, separable, strict=True)
         self.refine = nn.ModuleList([OffsetHead((own, own), width, thin) for own, width, thin in heads])
-        self.warp = Warp("border")
+        self.warp, self.move, self.enlarge = Warp("border"), Move(), Enlargement()
 
     def propose(
         self, level: int, clothes: torch.Tensor, person: torch.Tensor, style: torch.Tensor | None
@@ -137,14 +156,12 @@ class AppearanceFlow(nn.Module):
             # Where to look from is given, not learned through: the proposal's gradient ends at the level (B3).
             seen = cloth if before is None else self._warped(cloth, before.detach())
             proposed = self.propose(level, seen, body, style)
-            grid = sampling_grid(proposed)
-            if before is not None:
-                grid = self.warp(before, grid)
+            grid = self.move(proposed, before)
             refined = self.refine[level](self._warped(cloth, grid), body)
-            grids.append(enlarged(self.warp(grid, sampling_grid(refined))))
+            grids.append(self.enlarge(self.move(refined, grid)))
             offsets += [proposed, refined]
         while len(grids) < LEVELS:  # a student without the finest levels
-            grids.append(enlarged(grids[-1]))
+            grids.append(self.enlarge(grids[-1]))
         return Flows(person, clothes, grids, offsets)
 
     def _warped(self, maps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:

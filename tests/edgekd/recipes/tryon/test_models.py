@@ -5,7 +5,7 @@ from torch import nn
 from edgekd.nn.cost import macs
 from edgekd.nn.inverted_residual import InvertedResidual
 from edgekd.recipes.tryon.config import StudentConfig
-from edgekd.recipes.tryon.flow import enlarged, sampling_grid
+from edgekd.recipes.tryon.flow import sampling_grid
 from edgekd.recipes.tryon.models import Frame, Garment, MobilePyramid, TryOn, Warping, composed
 from edgekd.recipes.tryon.teacher import ModulatedConv, Teacher
 
@@ -121,7 +121,7 @@ def test_a_network_that_finds_nothing_to_move_gives_the_garment_back():
     assert all(bool((offset == 0).all()) for offset in flows.offsets)
     identity = sampling_grid(torch.zeros(1, 2, 2, 2))
     for level, grid in enumerate(flows.grids):
-        identity = warping.flow.warp(enlarged(identity), sampling_grid(torch.zeros(1, 2, *grid.shape[-2:])))
+        identity = warping.flow.move(torch.zeros_like(grid), warping.flow.enlarge(identity))
         torch.testing.assert_close(grid, identity, rtol=0, atol=1e-5, msg=f"level {level}")
 
 
