@@ -31,6 +31,6 @@ def test_a_map_comes_from_each_block_behind_its_relu():
 
 
 def test_pooling_rounds_as_asked():
-    picture = torch.zeros(1, 3, 9, 7)
-    assert Vgg(small(VGG19), 0)(picture)[1].shape[2:] == (4, 3)
-    assert Vgg(small(VGG19), 0, ceil_mode=True)(picture)[1].shape[2:] == (5, 4)
+    picture = torch.zeros(1, 3, 19, 17)
+    assert Vgg(small(VGG19), 0)(picture)[1].shape[2:] == (9, 8)
+    assert Vgg(small(VGG19), 0, ceil_mode=True)(picture)[1].shape[2:] == (10, 9)
