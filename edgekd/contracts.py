@@ -128,17 +128,31 @@ class IoSpec(StrictModel):
         return next(t for t in self.inputs if t.name == name)
 
 
+class EngineFacts(StrictModel):
+    """What a compiled engine is bound to, and will not run without.
+
+    ``version`` is the builder's; empty where no engine was built, since that takes the device itself.
+    """
+
+    builder: str
+    version: str = ""
+    compute_capabilities: tuple[str, ...] = ()  # as sm_86
+    system: str = ""  # as "Linux x86_64"
+
+
 @dataclass(frozen=True)
 class Graph:
     """One loadable graph: the file a runtime opens, its io spec, the precision it was built in, and options.
 
     ``options`` are the profile's runtime options (``threads``, ...); None values mean the runtime's default.
+    ``engine`` is what the file is bound to, where it is an engine.
     """
 
     path: Path
     io: IoSpec
     precision: Precision
     options: Mapping[str, Any] = field(default_factory=dict)
+    engine: EngineFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +250,7 @@ class Profile(StrictModel):
     precisions: tuple[Precision, ...]
     quantization: tuple[dict[str, Any], ...] = ()  # ways to place int8; ``auto`` races those that pass
     lowerings: dict[str, str] = Field(default_factory=dict)
+    build: dict[str, Any] = Field(default_factory=dict)  # the builder's own settings
     runtime: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("quantization", mode="before")
@@ -285,12 +300,14 @@ class Built:
 
     ``typed_onnx`` is the graph with its types in it (Q/DQ, casts), from which a device can rebuild and with
     which the reference session checks the arrow before this one; None where it never was an ONNX, and ``entry``
-    itself holds the types.
+    itself holds the types. ``engine`` says what ``entry`` is bound to; where it has no version, no engine was built,
+    ``entry`` is the typed ONNX, and ``notes`` say how to build it.
     """
 
     entry: Path
     typed_onnx: Path | None
     notes: tuple[str, ...] = ()
+    engine: EngineFacts | None = None
 
 
 class Builder(Protocol):
@@ -298,6 +315,10 @@ class Builder(Protocol):
 
     A builder that starts from more than ONNX has ``FORMATS``, the names of ``Source.format`` that it takes, and
     ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
+
+    A builder of engines that may be built where they do not run has ``placement(built, io) -> Placement``, the types
+    of the graph that it built from, and ``compile(typed, io, profile, out) -> Built``, which builds on the device what
+    ``build`` made the typed ONNX of (``edgekd rebuild``).
     """
 
     def versions(self) -> dict[str, str]:
