@@ -317,8 +317,8 @@ class Builder(Protocol):
     ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
 
     A builder of engines that may be built where they do not run has ``placement(built, io) -> Placement``, the types
-    of the graph that it built from, and ``compile(typed, io, profile, out) -> Built``, which builds on the device what
-    ``build`` made the typed ONNX of (``edgekd rebuild``).
+    of the graph that it built from, and ``rebuild(typed, io, profile, out) -> Built``, which builds an engine from the
+    typed ONNX for the device that is here.
     """
 
     def versions(self) -> dict[str, str]:

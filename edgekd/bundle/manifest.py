@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from edgekd.contracts import IoSpec, Precision, StrictModel
+from edgekd.contracts import EngineFacts, IoSpec, Precision, StrictModel
 from edgekd.errors import InputError
 from edgekd.schema import Count, InnerPath, Sha256, validated, versioned, with_schema
 from edgekd.storage import parse_json, read_text, write_text
@@ -104,6 +104,7 @@ class Candidate(StrictModel):
     gates: tuple[GateRecord, ...] = ()
     precision_by_macs: dict[str, float] = Field(default_factory=dict)  # as built
     kept_float: tuple[KeptFloat, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -121,11 +122,15 @@ class PlacementSummary(StrictModel):
 
 
 class GraphEntry(StrictModel):
-    """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types."""
+    """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types.
+
+    ``engine`` is what ``entry`` is bound to, where it is an engine, or is to become one on the device.
+    """
 
     entry: InnerPath
     typed_onnx: InnerPath | None
     io: IoSpec
+    engine: EngineFacts | None = None
 
 
 class CalibrationFacts(StrictModel):
@@ -203,6 +208,7 @@ class Manifest(StrictModel):
     gates: tuple[GateRecord, ...]
     candidates: tuple[Candidate, ...]
     placement: PlacementSummary | None
+    not_executed: str = ""  # empty where gates ran in the runtime itself
     vectors: VectorFacts
     licences: dict[str, str]
     provenance: Provenance

@@ -6,7 +6,7 @@ keep their types, so its io spec holds unchanged. Nodes are known by their first
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +51,7 @@ def scan(path: Path, feeds: Iterable[Arrays]) -> dict[str, float]:
         model.graph.node.append(helper.make_node("Abs", [name], [f"scan/{index}/abs"]))
         model.graph.node.append(helper.make_node("ReduceMax", [f"scan/{index}/abs"], [f"scan/{index}"], keepdims=0))
     del model.graph.output[:]
-    model.graph.output.extend(
-        helper.make_tensor_value_info(f"scan/{i}", FLOAT, []) for i in range(len(tensors))
-    )
+    model.graph.output.extend(helper.make_tensor_value_info(f"scan/{i}", FLOAT, []) for i in range(len(tensors)))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -101,24 +99,25 @@ def to_half(model: onnx.ModelProto, kept: Iterable[str] = ()) -> onnx.ModelProto
     outputs = {v.name for v in model.graph.output}
     nodes: list[onnx.NodeProto] = []
     halves: dict[str, str] = {}  # float tensor -> its name in fp16
-    floats = {name: name for name, kind in types.items() if kind == FLOAT}  # and in fp32, as soon as it exists
-    made = {v.name for v in model.graph.input} | set(stored)
+    floats = {name: name for name in (*stored, *(v.name for v in model.graph.input))}  # and in fp32
 
-    def cast(name: str, kind: int) -> str:
-        """The tensor in that type, cast where nothing has it yet."""
-        names, others, suffix = (halves, floats, "fp16") if kind == HALF else (floats, halves, "fp32")
-        if kind == HALF and name in stored and name not in halves:
-            value = numpy_helper.to_array(stored[name]).astype(np.float16)
-            model.graph.initializer.append(numpy_helper.from_array(value, f"{name}/fp16"))
+    def in_half(name: str) -> str:
+        """Its name in fp16; made where nothing has it yet."""
+        if name not in halves:
             halves[name] = f"{name}/fp16"
-        elif kind == HALF and name not in halves:
-            halves[name] = f"{name}/fp16"
-            nodes.append(helper.make_node("Cast", [floats[name]], [halves[name]], halves[name], to=HALF))
-        elif kind == FLOAT and name not in made:
-            made.add(name)
+            if name in stored:
+                value = numpy_helper.to_array(stored[name]).astype(np.float16)
+                model.graph.initializer.append(numpy_helper.from_array(value, halves[name]))
+            else:
+                nodes.append(helper.make_node("Cast", [floats[name]], [halves[name]], halves[name], to=HALF))
+        return halves[name]
+
+    def in_float(name: str) -> str:
+        """Its name in fp32; made where nothing has it yet."""
+        if name not in floats:
             floats[name] = name if name in outputs else f"{name}/fp32"
             nodes.append(helper.make_node("Cast", [halves[name]], [floats[name]], f"{name}/fp32", to=FLOAT))
-        return names[name]
+        return floats[name]
 
     for original in model.graph.node:
         node = onnx.NodeProto()
@@ -127,19 +126,19 @@ def to_half(model: onnx.ModelProto, kept: Iterable[str] = ()) -> onnx.ModelProto
         for index, name in enumerate(original.input):
             if types.get(name) == FLOAT:
                 exact = not half or index in FLOAT_INPUTS.get(node.op_type, ())
-                node.input[index] = cast(name, FLOAT if exact else HALF)
+                node.input[index] = in_float(name) if exact else in_half(name)
         for index, name in enumerate(original.output):
             if types.get(name) == FLOAT:
                 if half:
                     node.output[index] = halves[name] = f"{name}/fp16"
                 else:
-                    made.add(name)
+                    floats[name] = name
         if half:
             _retype(node)
         nodes.append(node)
     for name in outputs:
         if types.get(name) == FLOAT:
-            cast(name, FLOAT)
+            in_float(name)
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
     read = {name for node in nodes for name in node.input} | outputs

@@ -11,9 +11,9 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from edgekd.contracts import (
     Built,
@@ -26,7 +26,7 @@ from edgekd.contracts import (
     Session,
     Source,
 )
-from edgekd.errors import EdgekdError, InputError, MachineError, nearest
+from edgekd.errors import InputError, MachineError, nearest
 from edgekd.nn.half_precision import kept_float, scan, to_half
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.nn.quantization import quantize
@@ -124,6 +124,24 @@ def compile(typed_onnx: Path, io: IoSpec, profile: Profile, out: Path) -> Built:
     return Built(out / ENGINE, typed_onnx, engine=facts)
 
 
+def rebuild(typed_onnx: Path, io: IoSpec, profile: Profile, out: Path) -> Built:
+    """As ``compile``, for the GPU that is here, where there is one.
+
+    Raises:
+        MachineError: it cannot be built here either.
+    """
+    with suppress(MachineError):
+        here = {**profile.build, "compute_capabilities": [cuda.first_device().capability]}
+        profile = profile.model_copy(update={"build": here})
+    built = compile(typed_onnx, io, profile, out)
+    if built.engine is not None and not built.engine.version:
+        flavour, capabilities = flavour_of(profile.runtime), built.engine.compute_capabilities
+        raise MachineError(
+            f"{flavour.title} cannot build the engine here", _missing(flavour, capabilities), flavour.fix
+        )
+    return built
+
+
 def placement(built: Built, io: IoSpec) -> Placement:
     """Types as TensorRT's own parser understood them; as the ONNX states them where it is not installed."""
     assert built.typed_onnx is not None
@@ -168,7 +186,7 @@ def _missing(flavour: Flavour, capabilities: Sequence[str]) -> str:
     try:
         device = cuda.first_device()
         library(flavour)
-    except EdgekdError as error:
+    except MachineError as error:
         return f"{error.what} ({error.why}); {error.fix}"
     if device.capability in capabilities:
         return ""
