@@ -114,8 +114,8 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
     onnx.save(model, str(out))
 
 
-# Signed and symmetric is all that TensorRT has, and it adds the bias in floating point. Only what multiplies is
-# quantized, and only at its inputs: what stands between is fused with it, or stays as exact as it is.
+# Signed and symmetric is all that TensorRT has, and it adds the bias in floating point. Only what a node that
+# multiplies reads is quantized, never what it gives: an activation or an addition behind it is fused with it.
 _TENSORRT = {
     "activation": "int8",
     "symmetric_activations": True,

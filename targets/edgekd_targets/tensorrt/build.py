@@ -171,12 +171,11 @@ def _settings(profile: Profile) -> tuple[tuple[str, ...], Mapping[str, Sequence[
         if key not in SETTINGS:
             raise InputError(f"{where} {key} is unknown", fix=nearest(key, SETTINGS))
     capabilities = profile.build.get("compute_capabilities", ())
-    fine = isinstance(capabilities, (list, tuple)) and capabilities
-    for capability in capabilities if fine else (capabilities,):
-        if not isinstance(capability, str) or not re.fullmatch(r"sm_\d{2,3}", capability):
-            raise InputError(
-                f"{where} compute_capabilities: {capability!r} is none", fix='compute_capabilities = ["sm_86"]'
-            )
+    several = isinstance(capabilities, (list, tuple)) and capabilities
+    if not several or not all(isinstance(c, str) and re.fullmatch(r"sm_\d{2,3}", c) for c in capabilities):
+        raise InputError(
+            f"{where} compute_capabilities = {capabilities!r} cannot be used", fix='compute_capabilities = ["sm_86"]'
+        )
     axes = profile.build.get("axes", {})
     return tuple(capabilities), axes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.contracts import IoSpec
-from edgekd.errors import InputError, MachineError, nearest
+from edgekd.errors import InputError, MachineError
 from edgekd_targets.tensorrt.flavours import Flavour, library, logger
 
 # What has no importer and has another exact form: op -> (the key of [lowerings], that form).
@@ -68,9 +68,7 @@ class ParsedNetwork:
                 raise InputError(
                     f"{self.flavour.title} {self.trt.__version__} knows no compute capability {capability}",
                     f"it builds for {', '.join(sorted(able, key=lambda n: int(n[3:])))}",
-                    'flavour = "full" in the profile\'s [runtime] builds on the device itself'
-                    if capability.startswith("sm_")
-                    else nearest(capability, able),
+                    'flavour = "full" in the profile\'s [runtime] builds on the device itself',
                 )
 
     def _refused(self, parser: Any) -> MachineError:
