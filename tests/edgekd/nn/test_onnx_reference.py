@@ -52,12 +52,6 @@ def test_feeds_that_do_not_fit_are_refused(path):
 
 def test_fp16_is_rounded_after_every_node_and_overflows(tmp_path):
     """ONNX Runtime alone runs these in fp32, casts between them dropped: 300 would come back as 300."""
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper
-
-    from edgekd.contracts import IoSpec, TensorSpec
-
     half, single = TensorProto.FLOAT16, TensorProto.FLOAT
     nodes = [
         helper.make_node("Cast", ["x"], ["h"], to=half),

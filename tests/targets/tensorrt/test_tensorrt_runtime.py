@@ -1,4 +1,4 @@
-"""What a machine says that cannot run an engine, and why. Nothing here needs a GPU; nothing here shows that one works."""
+"""What a machine says that cannot run an engine, and why. Nothing here shows that one works: that takes a GPU."""
 
 from __future__ import annotations
 
