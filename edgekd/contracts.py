@@ -258,7 +258,10 @@ class Runtime(Protocol):
         """Raises MachineError, with the reason, where this machine cannot run the graph."""
 
     def placement(self, graph: Graph) -> Placement:
-        """Reads back, from the runtime, precision and device of every node of a freshly loaded graph."""
+        """Reads back, from the runtime, precision and device of every node of a freshly loaded graph.
+
+        Where the graph does not load here, its types as they were built, if they can be told; else MachineError.
+        """
 
     def profile_layers(self, graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
         """(node, kernel, mean milliseconds) per executed node, slowest first.
@@ -284,6 +287,7 @@ class Profile(StrictModel):
     name: str
     target: str
     title: str
+    extra: str = ""  # of edgekd, with the runtime; empty: the target's own
     device: str = "cpu"
     architectures: tuple[str, ...] = ()  # platform.machine() values this profile's device has; empty = any
     precisions: tuple[Precision, ...]
@@ -355,9 +359,7 @@ class Builder(Protocol):
     A builder that starts from more than ONNX has ``FORMATS``, the names of ``Source.format`` that it takes, and
     ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
 
-    A builder of engines that may be built where they do not run has ``placement(built, io) -> Placement``, the types
-    of the graph that it built from, and ``rebuild(typed, io, profile, out) -> Built``, which builds an engine from the
-    typed ONNX for the device that is here.
+    A builder of engines has ``rebuild(typed, io, profile, out) -> Built``: from the typed ONNX, for the device here.
     """
 
     def versions(self) -> dict[str, str]:

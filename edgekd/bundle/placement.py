@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edgekd.bundle.manifest import PlacementSummary
-from edgekd.contracts import EngineFacts, Placement, Precision, Probe
+from edgekd.contracts import EngineFacts, Placement, Precision
 
 # A first convolution or a last layer kept in floating point is common and honest; a graph that is mostly
 # something else is not the precision that was asked for.
@@ -49,12 +49,10 @@ def quantized(precision: Precision) -> bool:
     return precision in (Precision.INT8, Precision.MIXED)
 
 
-def not_executed(engine: EngineFacts | None, probe: Probe) -> str:
-    """What was built and why it was not run; empty where the runtime runs here."""
-    if probe.can_run:
-        return ""
+def not_executed(engine: EngineFacts | None, why: str) -> str:
+    """What was built, and why it was not run."""
     if engine is None:
-        return f"not executed: {probe.why}"
+        return f"not executed: {why}"
     devices = ", ".join(engine.compute_capabilities)
     made = f"built for {devices}" if engine.version else f"to be built on {devices}, by {engine.builder}"
-    return f"{made}; not executed: {probe.why}"
+    return f"{made}; not executed: {why}"

@@ -50,7 +50,7 @@ def rebuild(path: str | Path, out: str | Path | None = None, *, overwrite: bool 
             "name": folder.name,
             "graphs": graphs,
             "versions": {**old.versions, **make.versions()},
-            "not_executed": not_executed(graphs["main"].engine, probe),
+            "not_executed": "" if probe.can_run else not_executed(graphs["main"].engine, probe.why),
             "provenance": old.provenance.model_copy(
                 update={"notes": (*old.provenance.notes, f"rebuilt from the bundle {bundle.sha256}")}
             ),

@@ -24,7 +24,7 @@ from edgekd.bundle.placement import quantized, summarize
 from edgekd.contracts import Array, Precision, Profile, TensorSpec
 from edgekd.conversion.gates import Witness
 from edgekd.conversion.trial import Canonical, GraphTrial, Trial
-from edgekd.registry import builder
+from edgekd.registry import builder, target_entry
 from edgekd.storage import sha256_file, whole_folder, write_arrays, write_text
 
 VECTORS = 16  # enough to rotate through; small enough to travel
@@ -76,6 +76,7 @@ def write_bundle(
             gates=(*canonical.gates, *chosen.start.gates, *chosen.gates),
             candidates=tuple(candidates),
             placement=summarize(chosen.main.placement) if chosen.main.placement else None,
+            not_executed=chosen.not_executed,
             vectors=tolerances,
             licences=facts["licences"],
             provenance=Provenance.model_validate(facts["provenance"]),
@@ -112,7 +113,7 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], Vec
         feeds_tolerance=FEEDS_TOLERANCE,
         outputs_tolerance=_tolerance(chosen.witness, canonical, chosen.precision),
         live_tolerances={n: _tolerance(chosen.live.get(n), canonical, chosen.precision) for n in _live(chosen)},
-        built_outputs_from="this runtime, at export" if chosen.witness is not None else "the fp32 reference",
+        built_outputs_from="the typed graph, in its reference" if chosen.not_executed else "this runtime, at export",
     )
     return arrays, facts
 
@@ -135,6 +136,7 @@ def _entry(name: str, graph: GraphTrial, made: Path) -> GraphEntry:
         entry=built.entry.relative_to(made).as_posix(),
         typed_onnx=built.typed_onnx.relative_to(made).as_posix() if built.typed_onnx else None,
         io=graph.io,
+        engine=built.engine,
         placement=summarize(graph.placement) if graph.placement and name != "main" else None,
     )
 
@@ -144,15 +146,16 @@ def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) ->
     inputs = "\n".join(f"- in {_tensor(t)}" for t in io.inputs)
     outputs = "\n".join(f"- out {_tensor(t)}" for t in io.outputs)
     said = canonical.readme(name, chosen.gates[-1], chosen.precision)
+    notes = "".join(f"\n{note}\n" for note in (chosen.not_executed, *chosen.main.built.notes) if note)
     return f"""# {name}
 
 {said.what} for {profile.target} ({profile.title}), {chosen.precision}.
 {said.found}
-
+{notes}
 {inputs}
 {outputs}
 
-    pip install "edgekd[{profile.target}]"
+    pip install "edgekd[{profile.extra or target_entry(profile.target).facts["extra"]}]"
     edgekd verify {name}
 
 ```python

@@ -20,7 +20,6 @@ from edgekd.contracts import (
     Calibration,
     EngineFacts,
     IoSpec,
-    Placement,
     Precision,
     Profile,
     Session,
@@ -30,8 +29,8 @@ from edgekd.errors import InputError, MachineError, nearest
 from edgekd.nn.half_precision import kept_float, scan, to_half
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.nn.quantization import quantize
-from edgekd_targets.tensorrt import cuda, typed
-from edgekd_targets.tensorrt.flavours import FLAVOURS, Flavour, flavour_of, library
+from edgekd_targets.tensorrt import cuda
+from edgekd_targets.tensorrt.flavours import Flavour, flavour_of, library
 from edgekd_targets.tensorrt.network import ParsedNetwork, optimization_shapes
 
 TYPED, ENGINE = "model.onnx", "model.engine"
@@ -140,14 +139,6 @@ def rebuild(typed_onnx: Path, io: IoSpec, profile: Profile, out: Path) -> Built:
             f"{flavour.title} cannot build the engine here", _missing(flavour, capabilities), flavour.fix
         )
     return built
-
-
-def placement(built: Built, io: IoSpec) -> Placement:
-    """Types as TensorRT's own parser understood them; as the ONNX states them where it is not installed."""
-    assert built.typed_onnx is not None
-    assert built.engine is not None
-    flavour = next(f for f in FLAVOURS.values() if f.title == built.engine.builder)
-    return typed.read(flavour, built.typed_onnx, io)
 
 
 def reference(built: Built, io: IoSpec) -> Session:

@@ -7,14 +7,19 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekd.contracts import IoSpec, Precision, Source, TensorSpec
+from edgekd.contracts import Graph, IoSpec, Precision, Source, TensorSpec
 from edgekd.errors import InputError, MachineError
 from edgekd.registry import profile, profiles
 from edgekd_targets.tensorrt import build as builder
+from edgekd_targets.tensorrt import runtime
 
 pytest.importorskip("tensorrt_rtx")
 
 RTX = profile("tensorrt/rtx")
+
+
+def _types(built, io, options=RTX.options):
+    return runtime.placement(Graph(built.entry, io, Precision.FP32, options, built.engine))
 
 
 def _with(profile, **build):
@@ -38,7 +43,7 @@ def test_one_engine_holds_the_precision_for_three_generations(built, precision, 
     assert made.entry.read_bytes()[:4] == b"vtrt"
     assert made.engine.compute_capabilities == ("sm_86", "sm_89", "sm_120")
     assert made.engine.version == builder.versions()["tensorrt-rtx-cu12"]
-    found = builder.placement(made, source.io)
+    found = _types(made, source.io)
     assert found.source.startswith("typed network of TensorRT-RTX")
     assert "types, not kernels" in found.source
     assert found.share_of_macs("precision") == {"int8" if precision == "mixed" else precision: pytest.approx(1)}
@@ -77,7 +82,7 @@ def test_only_what_multiplies_asks_for_int8(built):
 def test_fp16_that_the_graph_does_not_hold_is_seen(built, source):
     """fp16 asked and fp32 built: read back, not believed."""
     made = built["fp32"]
-    assert "fp16" not in builder.placement(made, source.io).share_of_macs("precision")
+    assert "fp16" not in _types(made, source.io).share_of_macs("precision")
 
 
 def test_what_stays_fp32_is_told_with_its_reason(saved, tmp_path):
@@ -113,7 +118,7 @@ def test_every_profile_builds_its_precisions_or_says_how(name, source, calibrati
     assert made.entry == made.typed_onnx
     assert "edgekd rebuild" in made.notes[-1]
     assert "trtexec --onnx=model.onnx --saveEngine=model.engine --stronglyTyped --noTF32" in made.notes[-1]
-    assert builder.placement(made, source.io).share_of_macs("precision") == {"fp16": pytest.approx(1)}
+    assert _types(made, source.io, chosen.options).share_of_macs("precision") == {"fp16": pytest.approx(1)}
 
 
 def test_turing_multiplies_no_matrices_in_fp32(source, tmp_path):
