@@ -82,7 +82,7 @@ def kept_float(model: onnx.ModelProto, ranges: Mapping[str, float]) -> dict[str,
         found = found or _too_large(node, floats, constants, ranges, sizes) or _too_small(node, constants)
         if found:
             kept[node.output[0]] = found
-    return kept
+    return _with_partners(model.graph, kept)
 
 
 def to_half(model: onnx.ModelProto, kept: Iterable[str] = ()) -> onnx.ModelProto:
@@ -232,6 +232,26 @@ def _coordinates(graph: onnx.GraphProto, types: Mapping[str, int]) -> dict[str, 
             kept[node.output[0]] = "it computes coordinates"
             waiting += node.input
     return kept | {n.output[0]: "it reads at coordinates" for n in graph.node if n.op_type == "GridSample"}
+
+
+def _with_partners(graph: onnx.GraphProto, kept: dict[str, str]) -> dict[str, str]:
+    """All quantizers of one node that multiplies have scales of one type, which is its own: they stay fp32 together."""
+    producers = {name: node for node in graph.node for name in node.output}
+    groups = []
+    for node in graph.node:
+        pairs = [producers[n] for n in node.input if n in producers and producers[n].op_type == "DequantizeLinear"]
+        if node.op_type in MAC_OPS and pairs:
+            quantize = [producers[pair.input[0]] for pair in pairs if pair.input[0] in producers]
+            groups.append([part.output[0] for part in (node, *pairs, *quantize)])
+    grown = True
+    while grown:  # two of them may share a quantizer
+        grown = False
+        for group in groups:
+            why = next((kept[part] for part in group if part in kept), "")
+            missing = [part for part in group if part not in kept] if why else []
+            kept |= dict.fromkeys(missing, why)
+            grown = grown or bool(missing)
+    return kept
 
 
 def _retype(node: Any) -> None:

@@ -76,7 +76,7 @@ class ParsedNetwork:
         op, node = error.node_operator(), error.node_name()
         what = f"{self.flavour.title} {self.trt.__version__} cannot read the node {node or '(unnamed)'!r} ({op})"
         key, form = LOWERINGS.get(op, ("", ""))
-        fix = f'[lowerings] {key} = "{form}" in the profile writes it as ops that it has' if key else ""
+        fix = f'[lowerings] {key} = "{form}" writes a student\'s as ops that it has; a file must come so' if key else ""
         unsupported = "UNSUPPORTED" in str(error.code())
         why = f"it has no {op}" if unsupported else _sentence(error.desc())
         return MachineError(what, why, fix)

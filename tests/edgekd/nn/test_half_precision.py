@@ -148,3 +148,18 @@ def test_quantizers_get_fp16_scales_and_names_of_types_follow(tmp_path):
     wanted = np.clip(np.rint(x / 0.5), -128, 127) * 0.5 + 3
     np.testing.assert_array_equal(_run(model, {"x": x}, tmp_path)["y"], wanted)
     assert {i.name: i.data_type for i in model.graph.initializer if "scale" in i.name} == {"scale/fp16": 10}
+
+
+def test_quantizers_of_one_product_stay_fp32_together():
+    """TensorRT refuses a product of which one side has its scale in fp16 and the other in fp32."""
+    pair = ("QuantizeLinear", "DequantizeLinear")
+    nodes = [
+        helper.make_node(op, [i, "tiny", "zero"], [o], o) for op, i, o in zip(pair, ("x", "q"), ("q", "d"), strict=True)
+    ]
+    nodes += [helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["dw"], "dw")]
+    nodes += [helper.make_node("MatMul", ["d", "dw"], ["m"], "m"), helper.make_node("Relu", ["m"], ["y"], "r")]
+    weights = {"tiny": np.array(1e-5, np.float32), "scale": np.array(0.5, np.float32), "zero": np.array(0, np.int8)}
+    model = _model(nodes, {"x": [1, 4]}, {"y": [1, 4]}, weights | {"w": np.ones((4, 4), np.int8)})
+    kept = kept_float(model, {})
+    assert set(kept) == {"q", "d", "dw", "m"}
+    assert set(kept.values()) == {"its constant tiny is 1e-05"}
