@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekd.contracts import Array, Arrays
-from edgekd.nn.onnx_graph import MAC_OPS
+from edgekd.nn.onnx_graph import KEEP_FLOAT, MAC_OPS
 
 if TYPE_CHECKING:
     import onnx
@@ -78,7 +78,8 @@ def kept_float(model: onnx.ModelProto, ranges: Mapping[str, float]) -> dict[str,
         floats = [n for n in (*node.input, *node.output) if types.get(n) == FLOAT]
         if not floats:
             continue
-        found = f"{node.op_type} has no fp16 form" if node.op_type in FLOAT_OPS else ""
+        found = "the model marks it" if node.name.startswith(KEEP_FLOAT) else ""
+        found = found or (f"{node.op_type} has no fp16 form" if node.op_type in FLOAT_OPS else "")
         found = found or _too_large(node, floats, constants, ranges, sizes) or _too_small(node, constants)
         if found:
             kept[node.output[0]] = found

@@ -53,7 +53,11 @@ def from_json(text: str, costs: Mapping[str, int], device: str) -> Placement | N
         kernel = layer.get("TacticName") or _format(layer.get("Outputs", ()))
         macs = sum(costs.get(owner, 0) for owner in dict.fromkeys(owners))
         owner = max(owners, key=lambda name: costs.get(name, 0), default="")
-        nodes.append(NodePlacement(layer["Name"], layer.get("LayerType", ""), precision, device, kernel, macs, owner))
+        nodes.append(
+            NodePlacement(
+                layer["Name"], layer.get("LayerType", ""), precision, device, kernel, macs, owner, tuple(owners)
+            )
+        )
     if not any(node.precision for node in nodes):
         return None
     return Placement(tuple(nodes), "TensorRT engine inspector")

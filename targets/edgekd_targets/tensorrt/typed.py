@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # What may stand between a dequantizer and the node that it is for, and moves values only.
 MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "SHUFFLE", "IDENTITY"}
+MULTIPLIES = {*MAC_OPS, "CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "LOOP_OUTPUT"}
 DEQUANTIZES = {"DequantizeLinear", "DEQUANTIZE"}
 QUANTIZES = {"QuantizeLinear", "QUANTIZE"}
 TYPES = {
@@ -88,8 +89,7 @@ def placement(nodes: Iterable[Node], costs: Mapping[str, int], device: str, sour
     placed, taken = [], set()
     for node in nodes:
         macs = 0
-        multiplies = node.op in MAC_OPS or node.op in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "LOOP_OUTPUT")
-        if multiplies and node.owner in costs and node.owner not in taken:
+        if node.op in MULTIPLIES and node.owner in costs and node.owner not in taken:
             taken.add(node.owner)
             macs = costs[node.owner]
         placed.append(NodePlacement(node.name, node.op, _precision(node, producers), device, "", macs, node.owner))
@@ -109,7 +109,11 @@ def _precision(node: Node, producers: Mapping[str, Node]) -> str:
     if node.op in QUANTIZES or node.op in DEQUANTIZES or node.op.upper() == "CAST":
         return "convert"
     sides = [producers.get(name) for name in node.inputs[:2]]
-    if len(sides) == 2 and all(side is not None and _dequantized(side, producers) for side in sides):
+    if (
+        node.op in MULTIPLIES
+        and len(sides) == 2
+        and all(side is not None and _dequantized(side, producers) for side in sides)
+    ):
         return "int8"  # the pair in the graph says so: TensorRT makes one int8 layer of it
     return TYPES.get(node.dtype, node.dtype.lower())
 

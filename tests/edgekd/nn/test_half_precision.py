@@ -127,6 +127,14 @@ def test_coordinates_stay_fp32_and_the_convolution_that_gave_them_does_not(tmp_p
     assert np.abs(_run(to_half(model, ["y"]), {"x": ramp}, tmp_path)["y"] - ramp).max() > 1e-4
 
 
+def test_what_the_model_marks_stays_fp32():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], "r"),
+        helper.make_node("Mul", ["a", "a"], ["y"], "keep_float/boxes"),
+    ]
+    assert kept_float(_model(nodes, {"x": [1, 4]}, {"y": [1, 4]}), {}) == {"y": "the model marks it"}
+
+
 def test_what_the_standard_wants_in_fp32_stays_so(tmp_path):
     nodes = [helper.make_node("Resize", ["x", "", "scales"], ["y"], "r", mode="nearest")]
     weights = {"scales": np.array([1, 1, 2, 2], np.float32)}
