@@ -178,7 +178,7 @@ class Buffer:
         driver()("cuMemHostAlloc", ctypes.byref(pinned), self._size, 0)
         self.address, self._pinned = int(address.value), int(pinned.value or 0)
         raw = (ctypes.c_uint8 * self._size).from_address(self._pinned)
-        self.host: Array = np.frombuffer(raw, dtype=dtype, count=prod(shape)).reshape(shape)
+        self.host: Array = np.frombuffer(memoryview(raw), dtype=dtype, count=prod(shape)).reshape(shape)
 
     def to_device(self, stream: Stream) -> None:
         driver()("cuMemcpyHtoDAsync_v2", self.address, self._pinned, self.host.nbytes, stream.handle)

@@ -62,7 +62,7 @@ def logger(trt: ModuleType) -> Any:
     """TensorRT says only to its logger why something failed; this one keeps the errors, in order, in ``errors``."""
     severity = trt.ILogger.Severity
 
-    class Kept(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Kept(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []

@@ -65,7 +65,7 @@ def from_json(text: str, costs: Mapping[str, int], device: str) -> Placement | N
 
 def _format(tensors: Any) -> str:
     """Memory format and type of the first tensor, as the inspector words it."""
-    first = next(iter(tensors), {})
+    first: Mapping[str, Any] = next(iter(tensors), {})
     return next((str(v) for k, v in first.items() if k.startswith("Format")), "")
 
 

@@ -203,7 +203,7 @@ def profile_layers(graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str
     trt = library(flavour_of(graph.options))
     times: dict[str, list[float]] = {}
 
-    class Layers(trt.IProfiler):  # type: ignore[misc, name-defined]
+    class Layers(trt.IProfiler):  # type: ignore[name-defined]
         def report_layer_time(self, name: str, milliseconds: float) -> None:
             times.setdefault(name, []).append(milliseconds)
 
