@@ -163,17 +163,31 @@ class IoSpec(StrictModel):
         return IoSpec(inputs=self.fed, outputs=self.given)
 
 
+class EngineFacts(StrictModel):
+    """What a compiled engine is bound to, and will not run without.
+
+    ``version`` is the builder's; empty where no engine was built, since that takes the device itself.
+    """
+
+    builder: str
+    version: str = ""
+    compute_capabilities: tuple[str, ...] = ()  # as sm_86
+    system: str = ""  # as "Linux x86_64"
+
+
 @dataclass(frozen=True)
 class Graph:
     """One loadable graph: the file a runtime opens, its io spec, the precision it was built in, and options.
 
     ``options`` are the profile's runtime options (``threads``, ...); None values mean the runtime's default.
+    ``engine`` is what the file is bound to, where it is an engine.
     """
 
     path: Path
     io: IoSpec
     precision: Precision
     options: Mapping[str, Any] = field(default_factory=dict)
+    engine: EngineFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -245,7 +259,10 @@ class Runtime(Protocol):
         """Raises MachineError, with the reason, where this machine cannot run the graph."""
 
     def placement(self, graph: Graph) -> Placement:
-        """Reads back, from the runtime, precision and device of every node of a freshly loaded graph."""
+        """Reads back, from the runtime, precision and device of every node of a freshly loaded graph.
+
+        Where the graph does not load here, its types as they were built, if they can be told; else MachineError.
+        """
 
     def profile_layers(self, graph: Graph, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
         """(node, kernel, mean milliseconds) per executed node, slowest first.
@@ -271,11 +288,13 @@ class Profile(StrictModel):
     name: str
     target: str
     title: str
+    extra: str = ""  # of edgekd, with the runtime; empty: the target's own
     device: str = "cpu"
     architectures: tuple[str, ...] = ()  # platform.machine() values this profile's device has; empty = any
     precisions: tuple[Precision, ...]
     quantization: tuple[dict[str, Any], ...] = ()  # ways to place int8; ``auto`` races those that pass
     lowerings: dict[str, str] = Field(default_factory=dict)
+    build: dict[str, Any] = Field(default_factory=dict)  # the builder's own settings
     runtime: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("quantization", mode="before")
@@ -325,12 +344,14 @@ class Built:
 
     ``typed_onnx`` is the graph with its types in it (Q/DQ, casts), from which a device can rebuild and with
     which the reference session checks the arrow before this one; None where it never was an ONNX, and ``entry``
-    itself holds the types.
+    itself holds the types. ``engine`` says what ``entry`` is bound to; where it has no version, no engine was built,
+    ``entry`` is the typed ONNX, and ``notes`` say how to build it.
     """
 
     entry: Path
     typed_onnx: Path | None
     notes: tuple[str, ...] = ()
+    engine: EngineFacts | None = None
 
 
 class Builder(Protocol):
@@ -338,6 +359,8 @@ class Builder(Protocol):
 
     A builder that starts from more than ONNX has ``FORMATS``, the names of ``Source.format`` that it takes, and
     ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
+
+    A builder of engines has ``rebuild(typed, io, profile, out) -> Built``: from the typed ONNX, for the device here.
     """
 
     def versions(self) -> dict[str, str]:

@@ -85,6 +85,9 @@ class Inspection:
             "versions: " + ", ".join(f"{k} {v}" for k, v in m.versions.items()),
             *_lowering_lines(m),
         ]
+        if m.not_executed:
+            lines.append(m.not_executed)
+        lines += [f"{c.label}: {note}" for c in m.candidates if c.outcome == "shipped" for note in c.notes]
         if m.calibration:
             lines.append(f"calibration: {m.calibration.samples} samples, {m.calibration.sha256[:12]}")
         lines += [f"licence: {what}: {licence}" for what, licence in m.licences.items()]

@@ -141,10 +141,15 @@ def live_of(name: str, sessions: Mapping[str, Session], bundle: str = "") -> Liv
     return Live(CarriedState(session), {source: sessions[source] for source in graphs_held(session.io)}, bundle)
 
 
+def way_in_words(name: str, io: IoSpec) -> str:
+    """How a graph that holds something is run: "garment, then frame"."""
+    return f"{', '.join(graphs_held(io))}, then {name}"
+
+
 def together(sessions: Mapping[str, Session]) -> dict[str, Whole]:
     """Every way to run loaded graphs but ``main``, in words ("garment, then frame"), each asked as ``main`` is."""
     return {
-        f"{', '.join(graphs_held(session.io))}, then {name}": Whole(name, live_of(name, sessions))
+        way_in_words(name, session.io): Whole(name, live_of(name, sessions))
         for name, session in sessions.items()
         if session.io.held
     }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from edgekd.contracts import IoSpec, Precision, StrictModel, TensorSpec
+from edgekd.contracts import EngineFacts, IoSpec, Precision, StrictModel, TensorSpec
 from edgekd.errors import InputError
 from edgekd.schema import Count, InnerPath, Sha256, validated, versioned, with_schema
 from edgekd.storage import parse_json, read_text, write_text
@@ -108,6 +108,7 @@ class Candidate(StrictModel):
     lowerings: dict[str, str] = Field(default_factory=dict)
     precision_by_macs: dict[str, float] = Field(default_factory=dict)  # as built
     kept_float: tuple[KeptFloat, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -127,12 +128,14 @@ class PlacementSummary(StrictModel):
 class GraphEntry(StrictModel):
     """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types.
 
+    ``engine`` is what ``entry`` is bound to, where it is an engine, or is to become one on the device.
     ``placement`` is that of a further graph; what was read back of ``main`` is the manifest's own.
     """
 
     entry: InnerPath
     typed_onnx: InnerPath | None
     io: IoSpec
+    engine: EngineFacts | None = None
     placement: PlacementSummary | None = None
 
 
@@ -248,6 +251,7 @@ class Manifest(StrictModel):
     gates: tuple[GateRecord, ...]
     candidates: tuple[Candidate, ...]
     placement: PlacementSummary | None
+    not_executed: str = ""  # empty where gates ran in the runtime itself
     vectors: VectorFacts
     licences: dict[str, str]
     provenance: Provenance

@@ -55,7 +55,7 @@ class Bundle:
         options = dict(self.manifest.runtime)
         if self._threads is not None:
             options["threads"] = self._threads
-        return Graph(self.path / entry.entry, entry.io, self.manifest.precision, options)
+        return Graph(self.path / entry.entry, entry.io, self.manifest.precision, options, entry.engine)
 
     @cached_property
     def runtime(self) -> Runtime:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edgekd.bundle.manifest import PlacementSummary
-from edgekd.contracts import NodePlacement, Placement, Precision
+from edgekd.contracts import EngineFacts, NodePlacement, Placement, Precision
 from edgekd.nn.onnx_graph import KEEP_FLOAT
 
 # A first convolution or a last layer kept in floating point is common and honest; a graph that is mostly
@@ -59,3 +59,12 @@ def lost_float(placement: Placement) -> tuple[NodePlacement, ...]:
 def quantized(precision: Precision) -> bool:
     """Whether a calibration decides what it computes."""
     return precision in (Precision.INT8, Precision.MIXED)
+
+
+def not_executed(engine: EngineFacts | None, why: str) -> str:
+    """What was built, and why it was not run."""
+    if engine is None:
+        return f"not executed: {why}"
+    devices = ", ".join(engine.compute_capabilities)
+    made = f"built for {devices}" if engine.version else f"to be built on {devices}, by {engine.builder}"
+    return f"{made}; not executed: {why}"

@@ -11,7 +11,21 @@ from typing import Any
 
 import typer
 
-from edgekd.cli import bench, config, distill, doctor, evaluate, export, inspect, pack, predict, report, unpack, verify
+from edgekd.cli import (
+    bench,
+    config,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    pack,
+    predict,
+    rebuild,
+    report,
+    unpack,
+    verify,
+)
 from edgekd.cli import list as list_
 from edgekd.errors import EdgekdError, Exit, MachineError, refused_by_system
 
@@ -27,6 +41,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "predict": predict.predict,
     "pack": pack.pack,
     "unpack": unpack.unpack,
+    "rebuild": rebuild.rebuild,
     "report": report.report,
 }
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from edgekd.bundle.health import not_installed
-from edgekd.bundle.live import together
+from edgekd.bundle.live import together, way_in_words
 from edgekd.bundle.manifest import GateRecord
-from edgekd.bundle.placement import lost_float, precision_shortfall, quantized
+from edgekd.bundle.placement import lost_float, not_executed, precision_shortfall, quantized
 from edgekd.bundle.session import carried
-from edgekd.contracts import Builder, Graph, Precision, Profile, Runtime
+from edgekd.contracts import Builder, Graph, Precision, Probe, Profile, Runtime, Session
 from edgekd.conversion.gates import Witness, require
 from edgekd.conversion.kept_float import kept_float
 from edgekd.conversion.trial import Canonical, GraphTrial, Trial
-from edgekd.errors import EdgekdError, GateError, InputError
+from edgekd.errors import EdgekdError, GateError, InputError, MachineError
 from edgekd.registry import builder, runtime
 
 LEAST_MIXED = 0.05  # of the MACs in int8: a graph with fewer is one in floating point
@@ -28,17 +30,34 @@ def attempt(trial: Trial, canonical: Canonical, profile: Profile, asked: Precisi
         _build(trial, profile, make, out)
         typed = _judge_typed(trial, canonical, profile, make)
         probe = target.probe()
-        if not probe.can_run:
-            trial.why = f"not run here: {probe.why}"
+        sessions, why = _loaded(trial, profile, target, probe)
+        if sessions:
+            _read_back(trial, profile, target, asked)
+            _judge_built(trial, canonical, profile, sessions, typed, f"{profile.target} {probe.version}, here")
             return
-        _read_back(trial, profile, target, asked)
-        _judge_built(trial, canonical, profile, target, typed, f"{profile.target} {probe.version}, here")
+        trial.not_executed = not_executed(trial.main.built.engine, why)
+        trial.why = f"not run here: {why}"
+        with suppress(MachineError):  # some runtimes tell the types of a graph that they cannot run
+            _read_back(trial, profile, target, asked)
+        _judge_road(trial, canonical, profile, trial.gates[-1].where)
     except EdgekdError as error:
         trial.error = error
     except ModuleNotFoundError as error:  # this precision needs what is not here; another one may not
         trial.error = not_installed(error)
         if trial.error is None:
             raise
+
+
+def _loaded(trial: Trial, profile: Profile, target: Runtime, probe: Probe) -> tuple[dict[str, Session], str]:
+    """Every graph in its runtime; none, and the reason, where this machine is not what it was built for."""
+    if not probe.can_run:
+        return {}, probe.why
+    try:
+        return {n: target.load(_loadable(g, trial.precision, profile)) for n, g in trial.graphs.items()}, ""
+    except MachineError as error:
+        if trial.main.built.engine is None:  # bound to no device: it should have loaded
+            raise
+        return {}, f"{error.what}: {error.why}"
 
 
 def _build(trial: Trial, profile: Profile, make: Builder, out: Path) -> None:
@@ -54,8 +73,9 @@ def _build(trial: Trial, profile: Profile, make: Builder, out: Path) -> None:
     for name, source in start.sources.items():
         folder = out if name == "main" else out / name
         folder.mkdir(exist_ok=True)
-        calibration = start.calibrations[name] if quantized(precision) else None
-        trial.graphs[name] = GraphTrial(source.io, make.build(source, chosen, precision, calibration, folder))
+        # fp16 may need it, too: to see what overflows
+        built = make.build(source, chosen, precision, start.calibrations.get(name), folder)
+        trial.graphs[name] = GraphTrial(source.io, built)
 
 
 def _judge_typed(trial: Trial, canonical: Canonical, profile: Profile, make: Builder) -> Witness:
@@ -68,8 +88,9 @@ def _judge_typed(trial: Trial, canonical: Canonical, profile: Profile, make: Bui
     arrow = f"{start.name} → {profile.target} {precision} graph"
     typed = canonical.witness(carried(references["main"]))
     _gate(trial, canonical.judge(arrow, start.said, typed, typed_precision, where))
+    trial.witness = typed
     for way, session in together(references).items():
-        said = canonical.witness(session)
+        said = trial.live[session.name] = canonical.witness(session)
         _gate(trial, canonical.judge(f"{arrow}, {way}", start.said, said, typed_precision, where))
     return typed
 
@@ -103,20 +124,26 @@ def _read_back(trial: Trial, profile: Profile, target: Runtime, asked: Precision
 
 
 def _judge_built(
-    trial: Trial, canonical: Canonical, profile: Profile, target: Runtime, typed: Witness, where: str
+    trial: Trial, canonical: Canonical, profile: Profile, sessions: Mapping[str, Session], typed: Witness, where: str
 ) -> None:
     precision = trial.precision
-    sessions = {n: target.load(_loadable(g, precision, profile)) for n, g in trial.graphs.items()}
     trial.main.session = carried(sessions["main"])
     trial.witness = canonical.witness(trial.main.session)
     built = f"{profile.target} {precision}"
     _gate(trial, canonical.judge(f"{built} graph → built", typed, trial.witness, precision, where))
-    # Two arrows that each lose a little must not lose too much together.
-    road = f"{canonical.origin} → {built}, whole road"
-    for way, session in together(sessions).items():
-        said = trial.live[session.name] = canonical.witness(session)
-        _gate(trial, canonical.judge(f"{road}, {way}", canonical.first, said, precision, where))
-    _gate(trial, canonical.judge(road, canonical.first, trial.witness, precision, where))
+    for session in together(sessions).values():
+        trial.live[session.name] = canonical.witness(session)
+    _judge_road(trial, canonical, profile, where)
+
+
+def _judge_road(trial: Trial, canonical: Canonical, profile: Profile, where: str) -> None:
+    """Two arrows that each lose a little must not lose too much together."""
+    assert trial.witness is not None
+    road = f"{canonical.origin} → {profile.target} {trial.precision}, whole road"
+    for name, said in trial.live.items():
+        way = way_in_words(name, trial.graphs[name].io)
+        _gate(trial, canonical.judge(f"{road}, {way}", canonical.first, said, trial.precision, where))
+    _gate(trial, canonical.judge(road, canonical.first, trial.witness, trial.precision, where))
 
 
 def _gate(trial: Trial, record: GateRecord) -> None:
@@ -125,7 +152,7 @@ def _gate(trial: Trial, record: GateRecord) -> None:
 
 
 def _loadable(graph: GraphTrial, precision: Precision, profile: Profile) -> Graph:
-    return Graph(graph.built.entry, graph.io, precision, profile.options)
+    return Graph(graph.built.entry, graph.io, precision, profile.options, graph.built.engine)
 
 
 def _most_of(trial: Trial) -> str:

@@ -264,6 +264,7 @@ def _candidate(trial: Trial, chosen: Trial) -> Candidate:
         lowerings=dict(trial.start.lowerings),
         precision_by_macs=placement.share_of_macs("precision") if placement else {},
         kept_float=trial.kept_float,
+        notes=trial.main.built.notes if trial.graphs else (),
     )
 
 

@@ -141,6 +141,7 @@ class Trial:
     graphs: dict[str, GraphTrial] = field(default_factory=dict)
     witness: Witness | None = None
     live: dict[str, Witness] = field(default_factory=dict)  # what graphs that hold something say, prepared each time
+    not_executed: str = ""  # why ``witness`` and ``live`` are the typed graphs', in a reference evaluator
     kept_float: tuple[KeptFloat, ...] = ()
     error: EdgekdError | None = None
     median_ms: float | None = None

@@ -25,7 +25,7 @@ from edgekd.bundle.placement import quantized, summarize
 from edgekd.contracts import Array, Precision, Profile, TensorSpec
 from edgekd.conversion.gates import Witness
 from edgekd.conversion.trial import Canonical, GraphTrial, Trial
-from edgekd.registry import builder
+from edgekd.registry import builder, target_entry
 from edgekd.storage import sha256_file, whole_folder, write_arrays, write_text
 
 VECTORS = 16  # enough to rotate through; small enough to travel
@@ -77,6 +77,7 @@ def write_bundle(
             gates=(*canonical.gates, *chosen.start.gates, *chosen.gates),
             candidates=tuple(candidates),
             placement=summarize(chosen.main.placement) if chosen.main.placement else None,
+            not_executed=chosen.not_executed,
             vectors=tolerances,
             licences=facts["licences"],
             provenance=Provenance.model_validate(facts["provenance"]),
@@ -113,7 +114,7 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], Vec
         feeds_tolerance=FEEDS_TOLERANCE,
         outputs_tolerance=_tolerance(chosen.witness, canonical, chosen.precision),
         live_tolerances={n: _tolerance(chosen.live.get(n), canonical, chosen.precision) for n in _live(chosen)},
-        built_outputs_from="this runtime, at export" if chosen.witness is not None else "the fp32 reference",
+        built_outputs_from="the typed graph, in its reference" if chosen.not_executed else "this runtime, at export",
     )
     return arrays, facts
 
@@ -136,6 +137,7 @@ def _entry(name: str, graph: GraphTrial, made: Path) -> GraphEntry:
         entry=built.entry.relative_to(made).as_posix(),
         typed_onnx=built.typed_onnx.relative_to(made).as_posix() if built.typed_onnx else None,
         io=graph.io,
+        engine=built.engine,
         placement=summarize(graph.placement) if graph.placement and name != "main" else None,
     )
 
@@ -144,11 +146,13 @@ def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) ->
     io = canonical.source.io
     tensors = [*(f"- in {_tensor(t)}" for t in io.fed), *(f"- out {_tensor(t)}" for t in io.given)]
     said = canonical.readme(name, chosen.gates[-1], chosen.precision)
+    extra = profile.extra or target_entry(profile.target).facts["extra"]
     parts = [
         f"# {name}",
         f"{said.what} for {profile.target} ({profile.title}), {chosen.precision}.\n{said.found}",
+        *(note for note in (chosen.not_executed, *chosen.main.built.notes) if note),
         "\n".join(tensors),
-        f'    pip install "edgekd[{profile.target}]"\n    edgekd verify {name}',
+        f'    pip install "edgekd[{extra}]"\n    edgekd verify {name}',
         _python(f"import edgekd\n\n{said.snippet}"),
     ]
     if io.state:

@@ -51,6 +51,7 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
         QuantType,
         quantize_static,
     )
+    from onnxruntime.quantization.registry import QDQRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
@@ -72,10 +73,13 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
     method = _choice(settings, "calibration", methods, "minmax")
     per_channel = settings.pop("per_channel", True)
     excluded = _excluded(onnx.load(source), settings.pop("keep_float", []))
+    operators = settings.pop("operators", None)  # None: all that it has a quantizer for
     extra = {
         "ActivationSymmetric": settings.pop("symmetric_activations", False),
         "QuantizeBias": settings.pop("quantize_bias", True),
     }
+    if not settings.pop("quantize_outputs", True):  # what reads them quantizes them, where it is quantized itself
+        extra["OpTypesToExcludeOutputQuantization"] = operators or list(QDQRegistry)
     _nothing_left(settings, "onnxruntime")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
@@ -91,6 +95,7 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
                 activation_type=activation,
                 weight_type=weight,
                 calibrate_method=method,
+                op_types_to_quantize=operators,
                 nodes_to_exclude=excluded,
                 extra_options=extra,
             )
@@ -107,6 +112,22 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
     del model.opset_import[:]
     model.opset_import.extend(kept)
     onnx.save(model, str(out))
+
+
+# Signed and symmetric is all that TensorRT has, and it adds the bias in floating point. Only what a node that
+# multiplies reads is quantized, never what it gives: an activation or an addition behind it is fused with it.
+_TENSORRT = {
+    "activation": "int8",
+    "symmetric_activations": True,
+    "quantize_bias": False,
+    "quantize_outputs": False,
+    "operators": ["Conv", "ConvTranspose", "Gemm", "MatMul"],
+}
+
+
+def _tensorrt(source: Path, out: Path, calibration: Calibration, settings: dict[str, Any]) -> None:
+    """ONNX Runtime's quantizer, with the placement and the types that TensorRT builds."""
+    _onnxruntime(source, out, calibration, {**_TENSORRT, **settings})
 
 
 def _nncf(source: Path, out: Path, calibration: Calibration, settings: dict[str, Any]) -> None:
@@ -167,6 +188,7 @@ def _by_nncf(model: Any, calibration: Calibration, settings: dict[str, Any], exc
 RECIPES: dict[str, Callable[[Path, Path, Calibration, dict[str, Any]], None]] = {
     "onnxruntime": _onnxruntime,
     "nncf": _nncf,
+    "tensorrt": _tensorrt,
 }
 
 

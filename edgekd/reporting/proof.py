@@ -50,6 +50,9 @@ def placement_section(found: Collected) -> Html:
     for bundle in found.bundles:
         placement = bundle.manifest.placement
         parts.append(element("h3", bundle.name))
+        if bundle.manifest.not_executed:
+            asked = bundle.manifest.gates[-1].where
+            parts.append(note(f"{bundle.manifest.not_executed}. Its gates ran in {asked}, on the typed graph."))
         parts.append(
             note("It was not run at export: nothing could be read back.") if placement is None else _bar(placement)
         )

@@ -170,8 +170,9 @@ def test_where_the_runtime_does_not_run_the_reference_speaks_and_says_so(
     monkeypatch.setattr(runtime, "probe", lambda: Probe(False, why="no such CPU"))
     (result,) = export(sharp_run, ["onnxruntime"], "fp32", tmp_path)
     manifest = read_manifest(result.path)
-    assert manifest.placement is None
-    assert manifest.vectors.built_outputs_from == "the fp32 reference"
+    assert manifest.not_executed == "not executed: no such CPU"
+    assert manifest.vectors.built_outputs_from == "the typed graph, in its reference"
     assert manifest.candidates[0].why == "not run here: no such CPU"
-    assert [gate.arrow for gate in manifest.gates][-1] == "canonical ONNX → onnxruntime fp32 graph"
-    assert "ONNX Runtime" in manifest.gates[-1].where
+    arrows = [gate.arrow for gate in manifest.gates][-2:]
+    assert arrows == ["canonical ONNX → onnxruntime fp32 graph", "student → onnxruntime fp32, whole road"]
+    assert all(gate.where.endswith("unoptimized") for gate in manifest.gates[-2:])

@@ -48,3 +48,24 @@ def test_its_name_says_that_nothing_was_optimized(path):
 def test_feeds_that_do_not_fit_are_refused(path):
     with pytest.raises(InputError, match="the model takes"):
         OnnxReference(path, IO).run({"image": np.zeros((1, 4), np.float32)})
+
+
+def test_fp16_is_rounded_after_every_node_and_overflows(tmp_path):
+    """ONNX Runtime alone runs these in fp32, casts between them dropped: 300 would come back as 300."""
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=half),
+        helper.make_node("Mul", ["h", "h"], ["s"]),
+        helper.make_node("Sqrt", ["s"], ["r"]),
+        helper.make_node("Cast", ["r"], ["y"], to=single),
+    ]
+    values = [helper.make_tensor_value_info(name, single, [4]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    specs = [(TensorSpec(name=name, shape=(4,)),) for name in "xy"]
+    x = np.array([300, 1.2345, 3.3, 0.1], np.float32)
+    found = OnnxReference(tmp_path / "m.onnx", IoSpec(inputs=specs[0], outputs=specs[1])).run({"x": x})["y"]
+    with np.errstate(over="ignore"):
+        wanted = np.sqrt(np.square(x.astype(np.float16)).astype(np.float32)).astype(np.float16)
+    np.testing.assert_array_equal(found, wanted.astype(np.float32))
+    assert np.isinf(found[0])
