@@ -14,6 +14,7 @@ from torch import nn
 
 from edgekd.contracts import IoSpec
 from edgekd.errors import GateError
+from edgekd.nn.deformable import DEFORM_CONV2D
 
 OPSET = 20  # what all four targets read (RoiAlign-22 and newer are missing in ONNX Runtime)
 
@@ -40,6 +41,7 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
                 input_names=[t.name for t in io.inputs],
                 output_names=[t.name for t in io.outputs],
                 dynamic_shapes=_dynamic(io),
+                custom_translation_table={DEFORM_CONV2D: _deform_conv},
                 verbose=False,
             )
         model = onnx.load(path)
@@ -66,6 +68,13 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     onnx.save(model, str(path))
+
+
+def _deform_conv(x: Any, offsets: Any, weight: Any) -> Any:
+    """``edgekd.nn.deformable.deform_conv2d`` as ONNX has it since opset 19; its offsets are in the same order."""
+    from onnxscript import opset20
+
+    return opset20.DeformConv(x, weight, offsets, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
 
 def _example(io: IoSpec) -> tuple[torch.Tensor, ...]:
