@@ -141,6 +141,8 @@ class Stage:
         prepare: (folder of the stage, progress), called once before the first step and again when resumed, with
             the frozen modules trained: what is computed once (soft targets, in a file that is mapped).
         keeps: weights of the best epoch on ``val``, or of the last.
+        average: decay of the weights' moving average, of the number of steps taken; the average is judged and kept,
+            and the weights themselves only go on being trained. None: there is none.
     """
 
     name: str
@@ -156,6 +158,7 @@ class Stage:
     samples: SampleSet | None = None
     prepare: Callable[[Path, Progress], None] | None = None
     keeps: Literal["best", "last"] = "best"
+    average: Callable[[int], float] | None = None
 
 
 class Metrics(Protocol):

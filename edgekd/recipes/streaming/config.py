@@ -52,6 +52,11 @@ class StudentConfig(DetectorConfig):
         return self
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.input_height, self.input_width
+
+    @property
     def looks_back(self) -> bool:
         return self.forecast and self.past > 0
 
