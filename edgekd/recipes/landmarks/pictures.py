@@ -26,9 +26,10 @@ from edgekd.pictures import (
     read_picture,
     video_frames,
 )
+from edgekd.recipes.cache import cache_folder
 from edgekd.recipes.landmarks.detector import Box, detector_rectangle, find_faces
 from edgekd.recipes.landmarks.pipeline import crop
-from edgekd.recipes.landmarks.store import Faces, FacesWriter, store_folder, stored_faces
+from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
 from edgekd.recipes.teachers import named_callable
 
 VERSION = 1  # of how faces are found, cropped and labelled; part of the cache's key
@@ -245,7 +246,7 @@ def label_share(
         share: (which, of how many); the rest as there.
     """
     key = _key(source, teacher, points, size)
-    if not store_folder(cache, source.kind, key).exists():
+    if not cache_folder(cache, source.kind, key).exists():
         for _ in _pieces(source, teacher, points, size, cache, key, progress, share):
             pass
 
@@ -261,7 +262,7 @@ def _key(source: Source, teacher: BlackBox, points: int, size: int) -> dict[str,
 
 
 def _pieces_folder(cache: Path, source: Source, key: Mapping[str, Any]) -> Path:
-    whole = store_folder(cache, source.kind, key)
+    whole = cache_folder(cache, source.kind, key)
     return whole.with_name(f".{whole.name}.pieces")
 
 
@@ -283,7 +284,7 @@ def _pieces(
 
     def skip(number: int) -> bool:
         piece = number // PIECE
-        return piece % share[1] != share[0] or store_folder(folder, "piece", key_of(piece)).exists()
+        return piece % share[1] != share[0] or cache_folder(folder, "piece", key_of(piece)).exists()
 
     def write(pictures: Iterator[tuple[int, tuple[Picture | None, float]]], writer: FacesWriter) -> None:
         read = without_face = 0
