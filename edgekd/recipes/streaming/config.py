@@ -8,12 +8,7 @@ from pydantic import Field, model_validator
 
 from edgekd.contracts import StrictModel
 from edgekd.recipes.contract import RecipeConfig, TrainSettings
-
-
-class DataConfig(StrictModel):
-    """``source`` is ``street`` (drawn frames, exact boxes)."""
-
-    source: tuple[str, ...] = ("street",)
+from edgekd.recipes.streaming.data_config import DataConfig
 
 
 class DetectorConfig(StrictModel):
@@ -100,6 +95,7 @@ class TrainConfig(TrainSettings):
     weight_decay: float = Field(5e-4, ge=0, description="on convolutions' weights alone")
     average: float = Field(0.9998, ge=0, lt=1, description="decay of the weights' moving average; 0: none is kept")
     average_ramp: float = Field(2000, gt=0, description="steps over which that decay is reached")
+    scales: float = Field(0.1667, ge=0, lt=1, description="share by which frames grow and shrink, but in the last epoch")
     past_gradient: bool = Field(True, description="the encoder learns from past frames, too")
 
 

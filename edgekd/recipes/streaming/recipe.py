@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from torch import nn
 
 from edgekd.contracts import ImageSpec, IoSpec, TensorSpec
 from edgekd.errors import InputError
-from edgekd.recipes.contract import Batch, Datasets, Progress, Stage
+from edgekd.recipes.contract import Batch, Datasets, Progress, SampleSet, Stage
 from edgekd.recipes.streaming import data as street_data
 from edgekd.recipes.streaming.classes import CLASSES
 from edgekd.recipes.streaming.config import Config
+from edgekd.recipes.streaming.head import STRIDES
 from edgekd.recipes.streaming.losses import detection_terms
 from edgekd.recipes.streaming.models import StillDetector, StreamDetector, map_sizes
+from edgekd.recipes.streaming.scales import Rescaled
 from edgekd.recipes.streaming.teacher import Teacher, brought_teacher
 from edgekd.recipes.weights import load_weights
 from edgekd.storage import sha256_file
@@ -33,33 +36,29 @@ class Recipe:
         self.config = config
 
     def datasets(self, cache: Path, progress: Progress) -> Datasets:
-        return street_data.datasets(self.config, cache, progress)
+        own = Path(self.config.data.cache) if self.config.data.cache else cache / "streaming"
+        found = street_data.datasets(self.config, own, progress)
+        if not self._brought:
+            return found
+        return replace(found, provenance={**found.provenance, "teacher": self._brought_teacher()[1]})
 
     def io_spec(self) -> IoSpec:
-        student = self.config.student
-        still = self._still_io()
+        student, still = self.config.student, self._still_io()
         if not student.looks_back:
             return still
         with torch.device("meta"):
             fusion = StreamDetector(student, len(CLASSES)).fusion
-        inputs, outputs = [*still.inputs], [*still.outputs]
-        for fuse, stride, (rows, columns) in zip(fusion, (8, 16, 32), map_sizes(*student.size), strict=True):
-            shape, what = (
-                (1, fuse.carried, rows, columns),
-                f"what the last {student.past} frames said at stride {stride}",
-            )
-            inputs.append(
-                TensorSpec(name=f"past_{stride}", shape=shape, layout="NCHW", meaning=f"{what}, newest first")
-            )
-            outputs.append(
-                TensorSpec(name=f"next_{stride}", shape=shape, layout="NCHW", meaning="the same, of the next")
-            )
-        inputs.append(
-            TensorSpec(name="started", shape=(1,), meaning="0 in a sequence's first frame, which stands for its past")
-        )
+        said = f"what the last {student.past} frames said to later ones, newest first"
+        inputs, outputs, state = [*still.inputs], [*still.outputs], {}
+        for fuse, stride, size in zip(fusion, STRIDES, map_sizes(*student.size), strict=True):
+            for place, kind in ((inputs, "past"), (outputs, "next")):
+                name, meaning = f"{kind}_{stride}", f"{said}, a map of stride {stride}"
+                place.append(TensorSpec(name=name, shape=(1, fuse.carried, *size), layout="NCHW", meaning=meaning))
+            state[f"next_{stride}"] = f"past_{stride}"
+        first = "0 in a sequence's first frame, which then stands for its past, too; else 1"
+        inputs.append(TensorSpec(name="started", shape=(1,), meaning=first))
         outputs.append(TensorSpec(name="running", shape=(1,), meaning="1"))
-        state = {f"next_{stride}": f"past_{stride}" for stride in (8, 16, 32)} | {"running": "started"}
-        return IoSpec(inputs=tuple(inputs), outputs=tuple(outputs), state=state)
+        return IoSpec(inputs=tuple(inputs), outputs=tuple(outputs), state={**state, "running": "started"})
 
     def _still_io(self) -> IoSpec:
         student = self.config.student
@@ -89,39 +88,48 @@ class Recipe:
             return kind(config, len(CLASSES))
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
-        taught = self.config.teacher
-        if not taught.use:
+        if not self.config.teacher.use:
             if control:
                 raise InputError(
                     "--control compares with a teacher, and there is none",
                     "teacher.use is false, so the student already trains on boxes alone",
                     "--set teacher.use=true",
                 )
-            return [self._student_stage("student", None)]
+            return [self._student_stage("student", None, data.train)]
         stages = []
-        if taught.black_box:
-            teacher = brought_teacher(taught, len(CLASSES), self._still_io())[0]
+        teacher: Teacher
+        if self._brought:
+            teacher = self._brought_teacher()[0]
         else:
-            stages.append(self._teacher_stage())
-            teacher = stages[0].model
-        stages.append(self._student_stage("student", teacher))
+            teacher = self._new_teacher()
+            stages.append(self._teacher_stage(teacher, data.train))
+        stages.append(self._student_stage("student", teacher, data.train))
         if control:
-            stages.append(self._student_stage("control", None))
+            stages.append(self._student_stage("control", None, data.train))
         return stages
 
-    def _teacher_stage(self) -> Stage:
-        """On frames and what is in them: it will be shown the frames that the student forecasts."""
+    @property
+    def _brought(self) -> bool:
+        return self.config.teacher.use and bool(self.config.teacher.black_box)
+
+    def _brought_teacher(self) -> tuple[Teacher, dict[str, Any]]:
+        return brought_teacher(self.config.teacher, len(CLASSES), self._still_io())
+
+    def _new_teacher(self) -> Teacher:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed + 1)
-            teacher = Teacher(StillDetector(self.config.teacher, len(CLASSES)), self._still_io())
+            return Teacher(StillDetector(self.config.teacher, len(CLASSES)))
+
+    def _teacher_stage(self, teacher: Teacher, train: SampleSet) -> Stage:
+        """On frames and what is in them: it will be shown the frames that the student forecasts."""
 
         def step(batch: Batch) -> dict[str, torch.Tensor]:
             raw, sizes = teacher.raw(batch["frames"][:, 0])
             return detection_terms(raw, sizes, batch["support"], self.config.loss)
 
-        return self._stage("teacher", "teacher", teacher, step, self.config.teacher.epochs)
+        return self._stage("teacher", "teacher", teacher, step, train, self.config.teacher.epochs)
 
-    def _student_stage(self, name: str, teacher: nn.Module | None) -> Stage:
+    def _student_stage(self, name: str, teacher: nn.Module | None, train: SampleSet) -> Stage:
         student, config = self.student(self.io_spec()), self.config
         starts_from = _started(student, config.student.init) if config.student.init else {}
 
@@ -138,7 +146,7 @@ class Recipe:
             return detection_terms(raw, sizes, truth, config.loss, now if forecast else None, said)
 
         frozen = {} if teacher is None else {"teacher": teacher}
-        return self._stage(name, name, student, step, config.train.epochs, frozen, starts_from)
+        return self._stage(name, name, student, step, train, config.train.epochs, frozen, starts_from)
 
     def _stage(
         self,
@@ -146,6 +154,7 @@ class Recipe:
         role: str,
         model: nn.Module,
         step: Callable[[Batch], dict[str, torch.Tensor]],
+        samples: SampleSet,
         epochs: int,
         frozen: Mapping[str, nn.Module] | None = None,
         starts_from: Mapping[str, Any] | None = None,
@@ -178,6 +187,7 @@ class Recipe:
             batch_size=train.batch_size,
             frozen=frozen or {},
             starts_from=starts_from or {},
+            samples=Rescaled(samples, train.scales, epochs, self.config.seed) if train.scales else samples,
             average=decay if train.average else None,
         )
 

@@ -14,7 +14,6 @@ from edgekd.recipes.contract import SampleSet
 from edgekd.recipes.streaming.config import TeacherConfig
 from edgekd.recipes.streaming.head import Sizes, boxes
 from edgekd.recipes.streaming.models import StillDetector
-from edgekd.recipes.streaming.pipeline import Pipeline
 from edgekd.recipes.teachers import network_teacher
 from edgekd.recipes.weights import load_weights
 from edgekd.storage import sha256_file
@@ -26,13 +25,12 @@ class Teacher(nn.Module):
     """A still detector as ``contract.SetTeacher``: it is judged on each sample's next frame.
 
     Args:
-        network: our own, or any module from (B, 3, H, W) to predictions (B, A, 5 + classes) as in ``io``.
-        io: of a still detector at the student's input size: an image in, predictions out.
+        network: our own, or any module from (B, 3, H, W) to predictions (B, A, 5 + classes).
     """
 
-    def __init__(self, network: nn.Module, io: IoSpec) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.io = network, io
+        self.network = network
 
     def raw(self, image: torch.Tensor) -> tuple[torch.Tensor, Sizes]:
         """What is trained: our own network before decoding."""
@@ -48,16 +46,13 @@ class Teacher(nn.Module):
         return torch.cat((said[..., :4], said[..., 4:].logit(CERTAIN)), dim=-1)
 
     def judged(self, samples: SampleSet) -> dict[str, Array]:
-        """Predictions of each sample's next frame; a sequence's last frame is its own next one."""
-        pipeline, device = Pipeline(self.io), next((p.device for p in self.parameters()), torch.device("cpu"))
+        """Predictions of each sample's next frame."""
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
         training, found = self.training, []
         self.eval()
-        shown = samples.sample(0).raw
         with torch.inference_mode():
             for index in range(len(samples)):
-                now, shown = shown, samples.sample(min(index + 1, len(samples) - 1)).raw
-                seen = now if pipeline.restarts(shown, now) else shown
-                said = self(torch.from_numpy(pipeline.preprocess(seen)["image"]).to(device))
+                said = self(samples.batch([(0, index)])["next_frame"].to(device))
                 found.append(torch.cat((said[..., :4], said[..., 4:].sigmoid()), dim=-1).cpu().numpy())
         self.train(training)
         return {"predictions": np.concatenate(found)}
@@ -66,14 +61,17 @@ class Teacher(nn.Module):
 def brought_teacher(config: TeacherConfig, classes: int, io: IoSpec) -> tuple[Teacher, dict[str, Any]]:
     """The teacher that ``black_box`` names, and its provenance: weights of our own network, or what anyone wrote.
 
+    Args:
+        io: of a still detector at the student's input size: an image in, predictions out.
+
     Raises:
         InputError: no such teacher, or weights of another network.
     """
     if not config.black_box.endswith(".safetensors"):
         network, provenance = network_teacher(config.black_box, io)
-        return Teacher(network, io), provenance
+        return Teacher(network), provenance
     path = Path(config.black_box)
     still = StillDetector(config, classes)
     load_weights(still, path)
     licence = "not known to edgekd: the user's own weights"
-    return Teacher(still, io), {"teacher": path.name, "sha256": sha256_file(path), "licence": licence}
+    return Teacher(still), {"teacher": path.name, "sha256": sha256_file(path), "licence": licence}
