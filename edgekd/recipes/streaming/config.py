@@ -59,7 +59,7 @@ class StudentConfig(DetectorConfig):
 class TeacherConfig(DetectorConfig):
     """A still detector that is shown the next frame: StreamYOLO-L's shape, with PAFPN, unless told otherwise."""
 
-    use: bool = True
+    use: Literal["still", "none"] = "still"
     depth: float = Field(1.0, gt=0)
     width: float = Field(1.0, gt=0)
     neck: Literal["drfpn", "pafpn"] = "pafpn"
@@ -95,7 +95,9 @@ class TrainConfig(TrainSettings):
     weight_decay: float = Field(5e-4, ge=0, description="on convolutions' weights alone")
     average: float = Field(0.9998, ge=0, lt=1, description="decay of the weights' moving average; 0: none is kept")
     average_ramp: float = Field(2000, gt=0, description="steps over which that decay is reached")
-    scales: float = Field(0.1667, ge=0, lt=1, description="share by which frames grow and shrink, but in the last epoch")
+    scales: float = Field(
+        0.1667, ge=0, lt=1, description="share by which frames grow and shrink, but in the last epoch"
+    )
     past_gradient: bool = Field(True, description="the encoder learns from past frames, too")
 
 

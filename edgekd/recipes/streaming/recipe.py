@@ -88,12 +88,12 @@ class Recipe:
             return kind(config, len(CLASSES))
 
     def stages(self, data: Datasets, control: bool) -> Sequence[Stage]:
-        if not self.config.teacher.use:
+        if self.config.teacher.use == "none":
             if control:
                 raise InputError(
                     "--control compares with a teacher, and there is none",
-                    "teacher.use is false, so the student already trains on boxes alone",
-                    "--set teacher.use=true",
+                    "teacher.use is none, so the student already trains on boxes alone",
+                    "--set teacher.use=still",
                 )
             return [self._student_stage("student", None, data.train)]
         stages = []
@@ -110,7 +110,7 @@ class Recipe:
 
     @property
     def _brought(self) -> bool:
-        return self.config.teacher.use and bool(self.config.teacher.black_box)
+        return self.config.teacher.use == "still" and bool(self.config.teacher.black_box)
 
     def _brought_teacher(self) -> tuple[Teacher, dict[str, Any]]:
         return brought_teacher(self.config.teacher, len(CLASSES), self._still_io())

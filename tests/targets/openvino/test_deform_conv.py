@@ -21,7 +21,9 @@ CASES = {
     "no pads": ((), {}, (5, 7)),
     "bias": (("bias",), {"pads": [1, 1, 1, 1]}, (7, 9)),
     "mask": (("", "mask"), {"pads": [1, 1, 1, 1]}, (7, 9)),
-    "strides, dilations, uneven pads": (("bias",), {"pads": [2, 1, 1, 2], "strides": [2, 1], "dilations": [2, 1]}, (3, 10)),
+    "strides, dilations, uneven pads": (
+        ("bias",), {"pads": [2, 1, 1, 2], "strides": [2, 1], "dilations": [2, 1]}, (3, 10)
+    ),
     "two groups of offsets": ((), {"pads": [1, 1, 1, 1], "offset_group": 2, "group": 2}, (7, 9)),
 }  # fmt: skip
 
