@@ -8,6 +8,9 @@ import numpy as np
 
 from edgekd.contracts import Arrays
 from edgekd.recipes.streaming.average_precision import Evidence, average_precision, evidence
+from edgekd.recipes.streaming.clock import Schedule, offline, streaming
+
+_NOTHING = (np.empty((0, 5), np.float32), np.empty(0, np.float32))
 
 NAMES = {
     "AP": "sap",
@@ -44,8 +47,30 @@ class StreamingMetrics:
         return self.figures(self.evidence(predictions, truths))
 
     def per_sample(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> np.ndarray:
-        """(n,) ``sap`` of each frame by itself."""
-        return np.array([self.figures([own])[self.primary] for own in self.evidence(predictions, truths)])
+        """(n,) ``sap`` of each frame by itself; where nothing is there 100, or 0 if something is said to be."""
+        alone = [self.figures([own])[self.primary] for own in self.evidence(predictions, truths)]
+        empty = [0.0 if len(p["boxes"]) else 100.0 for p in predictions]
+        return np.where(np.isnan(alone), empty, alone)
+
+    def schedule(self, truths: Sequence[Arrays], latencies_ms: Sequence[float]) -> Schedule:
+        """``contract.TimedMetrics``: see :func:`edgekd.recipes.streaming.clock.streaming`."""
+        return streaming(truths, latencies_ms)
+
+    def streamed(self, schedule: Schedule, seen: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
+        """The figures of true pictures that each have the output which stood for them, or none.
+
+        Args:
+            seen: predictions of the schedule's samples, in order.
+        """
+        found = []
+        for sample, is_next, position in schedule.pairs:
+            boxes, scores = (seen[position]["boxes"], seen[position]["scores"]) if position >= 0 else _NOTHING
+            found.append(evidence(boxes, scores, truths[sample]["boxes" if is_next else "current"]))
+        return self.figures(found)
+
+    def offline(self, predictions: Sequence[Arrays], truths: Sequence[Arrays], *, authors: bool) -> dict[str, float]:
+        """The offline variant: see :func:`edgekd.recipes.streaming.clock.offline`."""
+        return self.streamed(offline(truths, authors), predictions, truths)
 
 
 METRICS = StreamingMetrics()
