@@ -7,8 +7,10 @@ Times are in frames.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -22,12 +24,12 @@ class Schedule:
     """Which samples are seen, and what is compared with what.
 
     Attributes:
-        seen: numbers of the samples that the detector takes, in order.
+        seen: numbers of the samples that the detector takes, run by run.
         pairs: per true picture: the sample that it belongs to, whether it is that sample's next frame (or its own),
-            and the position in ``seen`` of the output that stands for it; -1: none yet.
+            and the position among all that are seen of the output that stands for it; -1: none yet.
     """
 
-    seen: tuple[int, ...]
+    seen: tuple[tuple[int, ...], ...]
     pairs: tuple[tuple[int, bool, int], ...]
 
 
@@ -49,10 +51,11 @@ def streaming(truths: Sequence[Arrays], latencies_ms: Sequence[float], seed: int
         latencies_ms: from taking a frame to its output: one is constant, of several one is drawn for each frame.
         seed: of that draw.
     """
-    rng, seen, pairs = np.random.default_rng(seed), [], []
+    rng, seen, pairs, count = np.random.default_rng(seed), [], [], 0
     for run in runs(truths):
         fps = float(truths[run.start]["fps"])
-        outputs: list[tuple[float, int]] = []  # time, position in ``seen``
+        outputs: list[tuple[float, int]] = []  # time, position
+        taken = []
         now, last = 0.0, -1
         while (frame := int(now + _SLACK)) < len(run):
             if frame == last:
@@ -60,8 +63,10 @@ def streaming(truths: Sequence[Arrays], latencies_ms: Sequence[float], seed: int
                 continue
             last = frame
             now = max(now, frame) + float(rng.choice(latencies_ms)) * fps / 1000.0
-            outputs.append((now, len(seen)))
-            seen.append(run[frame])
+            outputs.append((now, count + len(taken)))
+            taken.append(run[frame])
+        seen.append(tuple(taken))
+        count += len(taken)
         pairs += [(*place, _newest(outputs, time)) for time, place in enumerate(_pictures(run))]
     return Schedule(tuple(seen), tuple(pairs))
 
@@ -77,7 +82,7 @@ def offline(truths: Sequence[Arrays], authors: bool) -> Schedule:
     for run in runs(truths):
         for time, place in enumerate(_pictures(run)):
             pairs.append((*place, run[time - 1] if time > int(authors) else -1))
-    return Schedule(tuple(range(len(truths))), tuple(pairs))
+    return Schedule(tuple(map(tuple, runs(truths))), tuple(pairs))
 
 
 def _pictures(run: range) -> Iterator[tuple[int, bool]]:
@@ -87,4 +92,6 @@ def _pictures(run: range) -> Iterator[tuple[int, bool]]:
 
 
 def _newest(outputs: Sequence[tuple[float, int]], time: float) -> int:
-    return max((position for ready, position in outputs if ready <= time + _SLACK), default=-1)
+    """One detector works on one frame at a time, so outputs are in order of their times, too."""
+    ready = bisect_right(outputs, time + _SLACK, key=itemgetter(0))
+    return outputs[ready - 1][1] if ready else -1
