@@ -12,7 +12,8 @@ from edgekd.bundle.artifact import RunArtifact, open_artifact
 from edgekd.bundle.open import Bundle
 from edgekd.contracts import Array, Arrays, StrictModel
 from edgekd.errors import InputError
-from edgekd.recipes.contract import Metrics, Pipeline
+from edgekd.measuring.clock import Clocked, against_clock
+from edgekd.recipes.contract import Metrics, Pipeline, SampleMetrics
 from edgekd.run import HeldOut
 from edgekd.storage import read_arrays, sha256_file
 
@@ -24,6 +25,22 @@ def predictions(run: Call, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[d
     return [pipeline.postprocess(run(pipeline.preprocess(raw)), raw) for raw in raws]
 
 
+def primary_of(
+    metrics: Metrics, predictions: Sequence[Arrays], truths: Sequence[Arrays]
+) -> Callable[[Iterable[int]], float]:
+    """The primary metric of any of the samples, by their numbers."""
+    if isinstance(metrics, SampleMetrics):
+        found = metrics.evidence(predictions, truths)
+        return lambda pick: metrics.figures([found[i] for i in pick])[metrics.primary]
+
+    def computed(pick: Iterable[int]) -> float:
+        numbers = list(pick)
+        chosen = [truths[i] for i in numbers]
+        return metrics.compute([predictions[i] for i in numbers], chosen)[metrics.primary]
+
+    return computed
+
+
 def bootstrap_loss(
     metrics: Metrics,
     before: Sequence[Arrays],
@@ -33,13 +50,11 @@ def bootstrap_loss(
 ) -> tuple[float, float]:
     """95 % interval of the primary metric's relative loss, resampling the held-out samples in pairs."""
     rng = np.random.default_rng(seed)
+    was, now = primary_of(metrics, before, truths), primary_of(metrics, after, truths)
     losses = []
     for _ in range(200):
         pick = rng.integers(0, len(truths), len(truths))
-        chosen = [truths[i] for i in pick]
-        was = metrics.compute([before[i] for i in pick], chosen)[metrics.primary]
-        now = metrics.compute([after[i] for i in pick], chosen)[metrics.primary]
-        losses.append(relative_loss(metrics, was, now))
+        losses.append(relative_loss(metrics, was(pick), now(pick)))
     low, high = np.percentile(losses, [2.5, 97.5])
     return float(low), float(high)
 
@@ -62,14 +77,22 @@ class Evaluation(StrictModel):
     heldout: str  # sha256 of the held-out file
     metrics: dict[str, float]
     units: dict[str, str]
+    clock: Clocked | None = None
 
 
-def evaluate(path: str | Path, run: str | Path | None = None, threads: int | None = None) -> Evaluation:
+def evaluate(
+    path: str | Path,
+    run: str | Path | None = None,
+    threads: int | None = None,
+    latency: str | None = None,
+    sweep: bool = False,
+) -> Evaluation:
     """The recipe's metrics of a bundle, in its runtime, on the held-out data of the run it was made from.
 
     Args:
         path: a bundle, or a run (its student in PyTorch).
         run: the run that holds the data, where it no longer lies where it was exported from.
+        latency: against a clock, too: milliseconds, or ``measured``; ``sweep``: and at other latencies.
 
     Raises:
         InputError: the held-out data is missing, or is not what the bundle was gated on.
@@ -84,16 +107,18 @@ def evaluate(path: str | Path, run: str | Path | None = None, threads: int | Non
         heldout, sha = artifact.run.heldout(), artifact.run.record.files["heldout.npz"]
     else:
         heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
-    metrics, call = artifact.metrics(), artifact.load().run
-    found = predictions(call, pipeline, heldout.raws())
+    metrics, session = artifact.metrics(), artifact.load()
+    raws, truths = heldout.raws(), heldout.truths()
+    found = predictions(session.run, pipeline, raws)
     return Evaluation(
         artifact=artifact.name,
         target=artifact.target,
         precision=artifact.precision,
         samples=len(heldout),
         heldout=sha,
-        metrics=metrics.compute(found, heldout.truths()),
+        metrics=metrics.compute(found, truths),
         units=dict(metrics.units),
+        clock=against_clock(session, pipeline, metrics, raws, truths, latency, sweep) if latency else None,
     )
 
 

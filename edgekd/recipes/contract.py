@@ -171,6 +171,41 @@ class Metrics(Protocol):
     def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]: ...
 
 
+@runtime_checkable
+class SampleMetrics(Protocol):
+    """Metrics that work out once what each sample contributes: a gate asks hundreds of times with some left out."""
+
+    def evidence(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> Sequence[Any]:
+        """One item per sample."""
+
+    def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
+        """Of the items' samples: the primary metric as ``compute`` has it."""
+
+
+class Schedule(Protocol):
+    """Which samples a student sees that takes its time; what more there is to it is its metrics' own."""
+
+    @property
+    def seen(self) -> Sequence[Sequence[int]]:
+        """Numbers of samples, one sequence of them after another; before each, state is cleared."""
+
+
+@runtime_checkable
+class TimedMetrics(Protocol):
+    """Metrics that depend on when a prediction comes: the world moves on while the student works."""
+
+    primary: str
+
+    def step_ms(self, truths: Sequence[Arrays]) -> float:
+        """The time from one sample to the next."""
+
+    def schedule(self, truths: Sequence[Arrays], latencies_ms: Sequence[float]) -> Any:
+        """The ``Schedule`` of a student that takes so long; of several latencies one is drawn for each sample."""
+
+    def streamed(self, schedule: Any, seen: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
+        """The figures, ``seen`` being the predictions of the schedule's samples in order."""
+
+
 class Pipeline(Protocol):
     """``pipeline.Pipeline``: built from an io spec alone."""
 

@@ -33,6 +33,9 @@ class Frames(Protocol):
 
     def __getitem__(self, index: int) -> Picture: ...
 
+    def content(self, index: int) -> bytes:
+        """What a frame is known by, in a set's fingerprint."""
+
 
 class MappedFrames:
     """Frames in one array, which may be a memory map."""
@@ -43,6 +46,9 @@ class MappedFrames:
 
     def __getitem__(self, index: int) -> Picture:
         return np.array(self.array[index])
+
+    def content(self, index: int) -> bytes:
+        return self.array[index].tobytes()
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from edgekd.errors import InputError
 from edgekd.recipes.contract import Batch, Datasets, Key, Sample
 from edgekd.recipes.streaming.classes import PADDING
 from edgekd.recipes.streaming.clips import Clip, drawn_clip
-from edgekd.recipes.streaming.pipeline import fit, letterbox
+from edgekd.recipes.streaming.coco import KINDS, LICENCES, called, read_coco
+from edgekd.recipes.streaming.pipeline import GREY, fit, letterbox
 from edgekd.recipes.streaming.street import Boxes, Picture
 
 Progress = Callable[[str, float], None]
 
 # Far apart, so that a set's streets do not depend on the other sets' sizes, and no set meets another.
 FIRST_DRAWN = {"test": 0, "val": 1_000_000, "train": 2_000_000}
-GREY = 114
 
 
 class StreamSet:
@@ -61,7 +61,7 @@ class StreamSet:
                     places.append((number, k, int(starts[k]), k + int(follows[k])))
         self._places = places  # clip, frame, first frame of its run, next frame
         self._most = max((len(own) for clip in clips for own in clip.boxes), default=1) or 1
-        self._widest = tuple(max(clip.frames.size[axis] for clip in clips) for axis in (0, 1)) if clips else size
+        self._widest = tuple(max((clip.frames.size[axis] for clip in clips), default=size[axis]) for axis in (0, 1))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -111,13 +111,13 @@ class StreamSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over frames and boxes."""
+        """sha256 over frames and boxes; of frames that are files, over their names and lengths."""
         digest = hashlib.sha256()
         for clip in self.clips:
             digest.update(f"{clip.number}{clip.frames.size}{clip.fps}".encode())
             digest.update(np.ascontiguousarray(clip.ids).data)
             for k, own in enumerate(clip.boxes):
-                digest.update(np.ascontiguousarray(clip.frames[k]).data)
+                digest.update(clip.frames.content(k))
                 digest.update(np.ascontiguousarray(own, np.float32).data)
         return digest.hexdigest()
 
@@ -157,11 +157,43 @@ def datasets(config: Any, cache: Path, progress: Progress) -> Datasets:
     """
     if config.data.source == ("street",):
         return _street(config, cache, progress)
+    kind, _, place = config.data.source[0].partition(":") if len(config.data.source) == 1 else ("", "", "")
+    if kind in KINDS and place:
+        return _on_disk(config, kind, Path(place))
     raise InputError(
         f"unknown data source {', '.join(config.data.source) or '(none)'}",
-        "one source is taken: street, or argoverse:DIR",
+        "one source is taken: street, argoverse:DIR or coco:DIR",
         "--data street",
     )
+
+
+def _on_disk(config: Any, kind: str, folder: Path) -> Datasets:
+    """Training half, the last of it for validation; the validation half is the test set, as everybody's is."""
+    fitted, judged = (read_coco(folder, split, config.data.fps) for split in ("train", "val"))
+    shared = {p for c in fitted.clips for p in c.frames.paths} & {p for c in judged.clips for p in c.frames.paths}
+    if shared:
+        raise InputError(f"{folder}: train and val share {len(shared)} frames", f"{min(shared)} is one of them")
+    count = min(config.data.val, len(fitted.clips) - 1)
+    if count < 1:
+        raise InputError(f"{folder}: too few sequences", "the training half has one; validation needs another one")
+    parts = {"train": fitted.clips[:-count], "val": fitted.clips[-count:], "test": judged.clips}
+    sets = {name: _set(config, name, clips) for name, clips in parts.items()}
+    empty = [name for name, own in sets.items() if not len(own)]
+    if empty:
+        raise InputError(f"{folder}: no frame is left for {empty[0]}", "each needs a frame and the one after it")
+    provenance = {
+        "sources": [
+            {
+                "source": called(kind, fitted, judged),
+                "licence": LICENCES[kind],
+                **{name: {"sha256": half.sha256, **half.notes} for name, half in (("train", fitted), ("val", judged))},
+            }
+        ],
+        "labels": {"teacher": "none: the set's own boxes", "licence": LICENCES[kind]},
+        "validation": f"the last {count} of {len(fitted.clips)} training sequences",
+        "split": {name: len(own) for name, own in sets.items()},
+    }
+    return Datasets(sets["train"], sets["val"], sets["test"], provenance)
 
 
 def _street(config: Any, cache: Path, progress: Progress) -> Datasets:

@@ -8,6 +8,11 @@ import numpy as np
 
 from edgekd.contracts import Arrays
 from edgekd.recipes.streaming.average_precision import Evidence, average_precision, evidence
+from edgekd.recipes.streaming.clock import Schedule, offline, streaming
+
+CLAIMED = ("sap", "sap50", "sap75")
+ARGOVERSE = "Argoverse-HD"  # how the whole set is called
+_NOTHING = (np.empty((0, 5), np.float32), np.empty(0, np.float32))
 
 NAMES = {
     "AP": "sap",
@@ -28,7 +33,7 @@ class StreamingMetrics:
 
     primary = "sap"
     higher_is_better = True
-    units: Mapping[str, str] = dict.fromkeys(NAMES.values(), "%")
+    units: Mapping[str, str] = dict.fromkeys((*NAMES.values(), *(f"authors_{name}" for name in CLAIMED)), "%")
 
     def evidence(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> list[Evidence]:
         """What each sample contributes; ``figures`` of any of them are those samples' ``compute``."""
@@ -40,12 +45,55 @@ class StreamingMetrics:
         return {NAMES[name]: 100.0 * value for name, value in average_precision(found).items()}
 
     def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
-        """``sap`` and the rest in %: each frame's forecast against the boxes of the frame after it."""
-        return self.figures(self.evidence(predictions, truths))
+        """``sap`` and the rest in %: each frame's forecast against the boxes of the frame after it.
+
+        ``authors_sap`` is of the offline variant as their evaluator does it: the first two frames of each sequence
+        have no boxes. Only where samples are in order is it what they would get.
+        """
+        authors = self.offline(predictions, truths, authors=True)
+        return {
+            **self.figures(self.evidence(predictions, truths)),
+            **{f"authors_{name}": authors[name] for name in CLAIMED},
+        }
+
+    def as_claimed(self, scores: Mapping[str, float], dataset: str) -> list[tuple[str, float, str, dict[str, str]]]:
+        """The authors' figures as ``claims.toml`` names them, of the whole of Argoverse-HD alone."""
+        if dataset != ARGOVERSE:
+            return []
+        names = zip(CLAIMED, ("sAP", "sAP50", "sAP75"), strict=True)
+        return [
+            (claimed, scores[f"authors_{name}"], "%", {"protocol": "offline, as the authors'"})
+            for name, claimed in names
+        ]
 
     def per_sample(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> np.ndarray:
-        """(n,) ``sap`` of each frame by itself."""
-        return np.array([self.figures([own])[self.primary] for own in self.evidence(predictions, truths)])
+        """(n,) ``sap`` of each frame by itself; where nothing is there 100, or 0 if something is said to be."""
+        alone = [self.figures([own])[self.primary] for own in self.evidence(predictions, truths)]
+        empty = [0.0 if len(p["boxes"]) else 100.0 for p in predictions]
+        return np.where(np.isnan(alone), empty, alone)
+
+    def step_ms(self, truths: Sequence[Arrays]) -> float:
+        return 1000.0 / float(truths[0]["fps"])
+
+    def schedule(self, truths: Sequence[Arrays], latencies_ms: Sequence[float]) -> Schedule:
+        """``contract.TimedMetrics``: see :func:`edgekd.recipes.streaming.clock.streaming`."""
+        return streaming(truths, latencies_ms)
+
+    def streamed(self, schedule: Schedule, seen: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
+        """The figures of true pictures that each have the output which stood for them, or none.
+
+        Args:
+            seen: predictions of the schedule's samples, in order.
+        """
+        found = []
+        for sample, is_next, position in schedule.pairs:
+            boxes, scores = (seen[position]["boxes"], seen[position]["scores"]) if position >= 0 else _NOTHING
+            found.append(evidence(boxes, scores, truths[sample]["boxes" if is_next else "current"]))
+        return self.figures(found)
+
+    def offline(self, predictions: Sequence[Arrays], truths: Sequence[Arrays], *, authors: bool) -> dict[str, float]:
+        """The offline variant: see :func:`edgekd.recipes.streaming.clock.offline`."""
+        return self.streamed(offline(truths, authors), predictions, truths)
 
 
 METRICS = StreamingMetrics()

@@ -89,10 +89,10 @@ def _frame(
     camera = Camera(focal, (size[0] / 2, 0.46 * size[1] + view.pitch * focal), size, weather.height)
     light = weather.light(view)
     canvas = backdrop.paint(camera, view, light)
-    placed = sorted(_visible(k, things, view), key=lambda p: -(p.z - p.thing.lift))
+    walls = backdrop.depths(camera, view)
+    placed = sorted(_visible(k, things, view, camera, walls), key=lambda p: -(p.z - p.thing.lift))
     _shadows(canvas, placed, camera, weather.shadow)
     patches = [(p, paint(p.thing.solid(k), (p.x, p.z), p.heading, camera, light)) for p in placed]
-    walls = backdrop.depths(camera, view)
     drawn = [(p, _behind(patch, walls, p.z)) for p, patch in patches if patch is not None]
     boxes = _boxes(drawn, size)
     for _, (patch, _) in drawn:
@@ -105,15 +105,19 @@ def _frame(
     return np.clip(canvas, 0, 255).astype(np.uint8), boxes
 
 
-def _visible(k: int, things: Sequence[Thing], view: View) -> Iterator[_Placed]:
-    """Camera axes: the road's bend and the camera's yaw move things sideways."""
+def _visible(k: int, things: Sequence[Thing], view: View, camera: Camera, walls: NDArray) -> Iterator[_Placed]:
+    """In camera axes, into which the road's bend and the camera's yaw turn them; what houses hide is left out."""
     for thing in things:
         z = float(thing.s[k]) - view.s
-        if not -8.0 < z < SIGHT:
+        half = max(1.0, thing.shadow[0] / 2) + (3.0 if thing.kind == PADDING else 0.5)
+        if not -half < z < SIGHT:
             continue
         x = float(thing.d[k]) - view.d + (view.curvature / 2) * z * abs(z) - view.yaw * z
-        if z > 12.0 and abs(x) > 1.2 * z:
-            continue
+        if z > half:
+            scale = camera.focal / z
+            left, right = (int(camera.centre[0] + (x + side) * scale) for side in (-half, half))
+            if not (walls[max(0, left) : max(0, right + 1)] > z - half).any():  # or out of the picture
+                continue
         yield _Placed(thing, x, z, float(thing.heading[k]) + view.curvature * max(z, 0.0) - view.yaw)
 
 

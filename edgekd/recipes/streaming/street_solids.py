@@ -214,6 +214,8 @@ def _rasterized(
             r = radius * fine
             if (x0, y0) != (x1, y1):
                 draw.line(own, fill=color, width=max(1, round(2 * r)))
+                if r < 2.0:  # too thin for its ends to be seen
+                    continue
                 draw.ellipse([x1 - r, y1 - r, x1 + r, y1 + r], fill=color)
             draw.ellipse([x0 - r, y0 - r, x0 + r, y0 + r], fill=color)
         else:

@@ -188,8 +188,8 @@ class Person:
 
     def solid(self, phase: float, pace: float) -> Solid:
         """Phase in radians; ``pace`` 0 stands, 1 walks briskly."""
-        h, swing = self.height, 0.5 * pace * math.sin(phase)
-        hip, shoulder, sleeve = 0.5 * h, 0.82 * h, _shaded(self.coat, 0.92)
+        h, swing = self.height, 0.4 * pace * math.sin(phase)
+        hip, shoulder, sleeve = (0.02 + 0.48 * math.cos(swing)) * h, 0.82 * h, _shaded(self.coat, 0.92)
         parts: Parts = []
         for side in (-1.0, 1.0):
             angle = side * swing
@@ -290,13 +290,13 @@ def motorcycle(rng: np.random.Generator) -> tuple[Solid, float]:
 def traffic_light(low: float, lit: int) -> Solid:
     """The housing with its lamps, ``low`` m above the ground, facing its own rear; lit: 0 red, 1 amber, 2 green."""
     faces = extruded(
-        [(-0.14, low), (-0.14, low + 1.0), (0.14, low + 1.0), (0.14, low)], 0.36, [(28, 30, 28)] * 4, (28, 30, 28)
+        [(-0.14, low), (-0.14, low + 1.15), (0.14, low + 1.15), (0.14, low)], 0.5, [(28, 30, 28)] * 4, (28, 30, 28)
     )
     colors: tuple[Color, ...] = ((255, 48, 36), (255, 190, 40), (60, 255, 150))
     normal = np.array([0.0, 0.0, -1.0])
     lamps = tuple(
         Face(
-            ring((0.0, low + 0.83 - 0.32 * k, -0.145), 0.12, "z"),
+            ring((0.0, low + 0.95 - 0.37 * k, -0.145), 0.15, "z"),
             color if k == lit else _shaded(color, 0.22),
             normal,
             glows=k == lit,

@@ -158,7 +158,18 @@ def cast(rng: np.random.Generator, street: Layout, own: Ride, lane: int) -> list
     _walkers(on)
     _crossings(on)
     _scenery(on)
-    return on.found
+    return [thing for thing in on.found if not _hits(thing, own)]
+
+
+def _hits(thing: Thing, own: Ride) -> bool:
+    """Whether it ever is where the camera's car is: then somebody would have braked, and it is left out."""
+    if thing.kind == PADDING:
+        return False
+    half = max(0.9, thing.shadow[0] / 2)
+    turned = np.abs(np.sin(thing.heading))
+    across, along = 1.1 + turned * (half - 0.5), half + turned * (1.2 - half)
+    ahead = thing.s - own.s
+    return bool(((np.abs(thing.d - own.d) < across + 0.7) & (ahead > -along) & (ahead < along + 2.5)).any())
 
 
 def _parked(on: _Cast) -> None:
