@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,18 @@ import numpy as np
 
 from edgekd.bundle.artifact import RunArtifact, open_artifact
 from edgekd.bundle.open import Bundle
-from edgekd.contracts import Array, Arrays, StrictModel
+from edgekd.bundle.sequences import InOrder
+from edgekd.contracts import Arrays, Session, StrictModel
 from edgekd.errors import InputError
 from edgekd.measuring.clock import Clocked, against_clock
 from edgekd.recipes.contract import Metrics, Pipeline, SampleMetrics
 from edgekd.run import HeldOut
 from edgekd.storage import read_arrays, sha256_file
 
-Call = Callable[[Arrays], Mapping[str, Array]]
 
-
-def predictions(run: Call, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[dict[str, Any]]:
-    """raw -> preprocess -> ``run`` -> postprocess, one sample at a time, as an app would."""
-    return [pipeline.postprocess(run(pipeline.preprocess(raw)), raw) for raw in raws]
+def predictions(session: Session, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[dict[str, Any]]:
+    """raw -> preprocess -> run -> postprocess, one sample after another, as an app would. State is carried."""
+    return [*map(InOrder(session, pipeline).predict, raws)]
 
 
 def primary_of(
@@ -109,7 +108,7 @@ def evaluate(
         heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
     metrics, session = artifact.metrics(), artifact.load()
     raws, truths = heldout.raws(), heldout.truths()
-    found = predictions(session.run, pipeline, raws)
+    found = predictions(session, pipeline, raws)
     return Evaluation(
         artifact=artifact.name,
         target=artifact.target,
