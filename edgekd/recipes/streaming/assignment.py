@@ -79,8 +79,8 @@ def _one_picture(
     cost = class_cost - OVERLAP_WEIGHT * (overlap + TINY).log() + FAR * far
     wanted = overlap.topk(min(BEST, len(candidates)), dim=0).values.sum(0).int().clamp(min=1)
     matches = torch.zeros_like(overlap, dtype=torch.bool)
-    for row, count in enumerate(wanted.tolist()):
-        matches[cost[:, row].topk(min(count, len(candidates)), largest=False).indices, row] = True
+    for column, count in enumerate(wanted.tolist()):
+        matches[cost[:, column].topk(min(count, len(candidates)), largest=False).indices, column] = True
     several = matches.sum(1) > 1
     matches[several] = F.one_hot(cost[several].argmin(1), len(truth)).bool()
     taken = matches.any(1).nonzero()[:, 0]

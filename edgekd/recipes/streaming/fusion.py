@@ -44,7 +44,7 @@ class LongShortFusion(nn.Module):
         widths, frames = [each], [past]
         if own_last:
             widths, frames = [each, half - (past - 1) * each], [past - 1, past]
-        self.frames = frames  # of how many past frames each projection is carried
+        self.frames, self.widths = frames, widths  # of each projection: past frames that it is carried of, channels
         self.carried = sum(width * count for width, count in zip(widths, frames, strict=True))
         self.short = conv(channels, half)
         self.long = nn.ModuleList(conv(channels, width) for width in widths)
@@ -75,6 +75,6 @@ class LongShortFusion(nn.Module):
     def forward(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """This frame's map (B, C, H, W) with the past's state -> (B, C, H, W)."""
         if len(self.frames) > 1:  # of the oldest frame its own projection, of the others the shared one
-            recent, last = self.frames[0] * self.long[0][0].out_channels, self.long[1][0].out_channels
+            recent, last = self.frames[0] * self.widths[0], self.widths[1]
             state = torch.cat((state[:, :recent], state[:, -last:]), dim=1)
         return torch.cat((self.short(x), self.join(state)), dim=1) + x

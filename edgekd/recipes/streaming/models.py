@@ -75,6 +75,10 @@ class StreamDetector(Detector):
         )
         _settle_norms(self)
 
+    @property
+    def levels(self) -> list[LongShortFusion]:
+        return [fuse for fuse in self.fusion if isinstance(fuse, LongShortFusion)]
+
     def forward(
         self,
         image: torch.Tensor,
@@ -91,7 +95,7 @@ class StreamDetector(Detector):
             predictions (1, A, 5 + classes) of the next frame, the next state per level, and 1.
         """
         maps, fused, carried = self.encode(image), [], []
-        for fuse, x, state in zip(self.fusion, maps, (past_8, past_16, past_32), strict=True):
+        for fuse, x, state in zip(self.levels, maps, (past_8, past_16, past_32), strict=True):
             projected = fuse.projected(x)
             state = torch.where(started > 0, state, fuse.repeated(projected))
             fused.append(fuse(x, state))
@@ -114,7 +118,7 @@ class StreamDetector(Detector):
             with torch.no_grad():
                 past = [m.unflatten(0, older.shape[:2]) for m in self.encode(older.flatten(0, 1))]
             maps = list(self.encode(newest))
-        fused = [fuse(x, fuse.state(p)) for fuse, x, p in zip(self.fusion, maps, past, strict=True)]
+        fused = [fuse(x, fuse.state(p)) for fuse, x, p in zip(self.levels, maps, past, strict=True)]
         return self.head(fused), sizes(maps)
 
 

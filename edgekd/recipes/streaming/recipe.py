@@ -47,10 +47,10 @@ class Recipe:
         if not student.looks_back:
             return still
         with torch.device("meta"):
-            fusion = StreamDetector(student, len(CLASSES)).fusion
+            levels = StreamDetector(student, len(CLASSES)).levels
         said = f"what the last {student.past} frames said to later ones, newest first"
         inputs, outputs, state = [*still.inputs], [*still.outputs], {}
-        for fuse, stride, size in zip(fusion, STRIDES, map_sizes(*student.size), strict=True):
+        for fuse, stride, size in zip(levels, STRIDES, map_sizes(*student.size), strict=True):
             for place, kind in ((inputs, "past"), (outputs, "next")):
                 name, meaning = f"{kind}_{stride}", f"{said}, a map of stride {stride}"
                 place.append(TensorSpec(name=name, shape=(1, fuse.carried, *size), layout="NCHW", meaning=meaning))
@@ -162,11 +162,13 @@ class Recipe:
         train = self.config.train
 
         def optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-            weights, others = [], []
-            for parameter in parameters:
-                (weights if parameter.dim() > 1 else others).append(parameter)
+            found = list(parameters)
+            weights, others = [p for p in found if p.dim() > 1], [p for p in found if p.dim() <= 1]
             rate = train.learning_rate * train.batch_size / NOMINAL_BATCH
-            groups = [{"params": weights, "weight_decay": train.weight_decay}, {"params": others}]
+            groups: list[dict[str, Any]] = [
+                {"params": weights, "weight_decay": train.weight_decay},  # neither norms nor biases shrink
+                {"params": others},
+            ]
             return torch.optim.SGD(groups, lr=rate, momentum=train.momentum, nesterov=train.momentum > 0)
 
         def schedule(optimizer: torch.optim.Optimizer, steps: int) -> Any:
