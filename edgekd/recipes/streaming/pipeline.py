@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgekd.contracts import Array, Arrays, IoSpec
 from edgekd.errors import InputError
-from edgekd.pictures import Picture, existing, folder_pictures, is_video, read_picture, video_frames
+from edgekd.pictures import FILTERS, Picture, existing, folder_pictures, is_video, read_picture, video_frames
 from edgekd.recipes.streaming import drawing
 from edgekd.recipes.streaming.classes import CLASSES
 from edgekd.recipes.streaming.nms import suppressed
@@ -28,12 +28,6 @@ OVERLAP = 0.65
 MOST = 100  # boxes of one picture
 CANDIDATES = 1000  # that go into the suppression at most, best first
 GREY = 114
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 def fit(size: tuple[int, int], into: tuple[int, int]) -> tuple[float, tuple[int, int]]:
