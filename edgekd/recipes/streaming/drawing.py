@@ -19,7 +19,7 @@ COLORS = tuple(
 )
 
 
-def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays, reference: Arrays | None = None) -> Image.Image:
+def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays | None, reference: Arrays | None = None) -> Image.Image:
     """A frame with boxes (n, 5) class, x0, y0, x1, y1 px; those with scores from ``SHOWN``; references in white."""
     zoom = max(1, -(-LEAST_WIDTH // picture.shape[1]))
     shown = Image.fromarray(picture).resize(
@@ -29,10 +29,9 @@ def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays, reference: Arrays
     width = max(2, round(shown.width / 480))
     font = ImageFont.load_default(size=max(10, round(shown.width / 64)))
     if reference is not None:
-        for kind, *corners in _shown(reference):
-            if kind >= 0:
-                draw.rectangle([c * zoom for c in corners], outline=WHITE, width=max(1, width // 2))
-    for kind, *corners in reversed(_shown(prediction)):
+        for _, *corners in _shown(reference):
+            draw.rectangle([c * zoom for c in corners], outline=WHITE, width=max(1, width // 2))
+    for kind, *corners in reversed(_shown(prediction) if prediction is not None else []):
         x0, y0, x1, y1 = (c * zoom for c in corners)
         color = COLORS[int(kind)]
         draw.rectangle([x0, y0, x1, y1], outline=color, width=width)

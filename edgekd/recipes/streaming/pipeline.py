@@ -55,7 +55,7 @@ def letterbox(picture: Picture, into: tuple[int, int], resampler: str = "bilinea
 
 
 class Pipeline:
-    """``contract.Pipeline`` and ``contract.Sequences`` of the streaming recipe.
+    """``contract.Pipeline`` and ``contract.Forecasts`` of the streaming recipe.
 
     Of the io spec's inputs one is a picture (NCHW); what else is an input or output is state, but for one output:
     (1, A, 13), centre x, y, width and height in px of the input, whether there is anything, and eight classes 0..1.
@@ -63,6 +63,8 @@ class Pipeline:
     Raises:
         InputError: the io spec is of another kind of model.
     """
+
+    forecasts = True
 
     def __init__(self, io: IoSpec) -> None:
         pictures = [t for t in io.inputs if t.image is not None]
@@ -134,8 +136,9 @@ class Pipeline:
     def draw(
         self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
     ) -> Image.Image:
-        """The frame with the boxes that are forecast for the one after it; references thinner, in white."""
-        return drawing.draw_boxes(_picture(raws[0]), predictions[0], references[0] if references else None)
+        """A frame with boxes over it, if there are any yet; references thinner, in white."""
+        first = predictions[0] if predictions else None
+        return drawing.draw_boxes(_picture(raws[0]), first, references[0] if references else None)
 
 
 def detections(rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
