@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,16 @@ def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays | None, reference:
             draw.rectangle([left - 2, top - 1, right + 2, bottom + 1], fill=color)
             draw.text((left, top), label, fill=(20, 20, 24), font=font, anchor="lt")
     return shown
+
+
+def strip(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in two columns, in reading order."""
+    width, height = pictures[0].size
+    rows, gap = -(-len(pictures) // 2), max(2, width // 160)
+    sheet = Image.new("RGB", (2 * width + gap, rows * (height + gap) - gap), WHITE)
+    for k, picture in enumerate(pictures):
+        sheet.paste(picture, ((k % 2) * (width + gap), (k // 2) * (height + gap)))
+    return sheet
 
 
 def _shown(boxes: Arrays) -> list[list[float]]:

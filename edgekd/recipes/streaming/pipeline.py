@@ -65,6 +65,7 @@ class Pipeline:
     """
 
     forecasts = True
+    sheet_samples = 5  # a strip of four: of the last one the picture alone is shown
 
     def __init__(self, io: IoSpec) -> None:
         pictures = [t for t in io.inputs if t.image is not None]
@@ -139,6 +140,20 @@ class Pipeline:
         """A frame with boxes over it, if there are any yet; references thinner, in white."""
         first = predictions[0] if predictions else None
         return drawing.draw_boxes(_picture(raws[0]), first, references[0] if references else None)
+
+    def sheet(
+        self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
+    ) -> Image.Image:
+        """Frames that follow each other, each with the boxes that were forecast from the one before it."""
+        if len(raws) == 1:
+            return self.draw(raws, predictions, references)
+        true = references or [None] * len(raws)
+        return drawing.strip(
+            [
+                drawing.draw_boxes(_picture(raw), said, truth)
+                for raw, said, truth in zip(raws[1:], predictions, true, strict=False)
+            ]
+        )
 
 
 def detections(rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
