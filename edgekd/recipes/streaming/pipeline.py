@@ -86,6 +86,8 @@ class Pipeline:
     def read(self, inputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """(label, raw) items of ``image=PATH``: a picture, a folder as one sequence, or a video.
 
+        Of a video that ends in the middle of a frame the whole frames are given, if its container still opens.
+
         Raises:
             InputError: unknown names, missing or unreadable files, frames that change their size (when reached).
             MachineError: a video, and PyAV is not installed.
