@@ -55,9 +55,9 @@ def draw_sweep(result: Evaluation, path: Path) -> None:
         axes.set_xlabel("latency from frame to boxes, ms (lines: frames arrive)", color=_INK)
         axes.set_ylabel(f"{name}, {result.units.get(name, '')}".rstrip(", "), color=_INK)
         axes.set_title(f"{result.artifact}: {result.target} {result.precision}, {clock.samples} frames", fontsize=9)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.4 * max(*values, clock.metrics[name], 1e-6))  # the legend is above
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
         with whole_file(path) as temporary:
             figure.savefig(temporary, format="png")
