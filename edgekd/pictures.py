@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,14 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+SUPPORT = 3  # px that Pillow's widest filter (Lanczos) reaches, times the reduction
+LARGEST_CROP = 8  # a crop may be this many times as long as its picture; beyond, the box is a mistake
 
 
 def is_video(path: Path) -> bool:
@@ -206,3 +216,60 @@ def video_frames(path: Path) -> Iterator[tuple[Picture, float]]:
         raise InputError(f"{path} cannot be decoded", why, "is the file complete?") from None
     if not count:
         raise InputError(f"{path} holds no frame", "its video stream is empty", "give a video file")
+
+
+def video_rate(path: Path) -> Fraction:
+    """Frames per second of a video that ``video_frames`` can read; 25 where the file does not say."""
+    import av
+
+    with av.open(str(path), options=_OWN_FILE_ONLY) as container:
+        rate = container.streams.video[0].average_rate
+    return Fraction(rate) if rate else Fraction(25)
+
+
+def crop(picture: Picture, box: NDArray, size: tuple[int, int], resampler: str) -> Picture:
+    """The box of a picture, resized anisotropically; outside of the picture its edge is repeated.
+
+    Args:
+        picture: (H, W, 3) uint8, or a mask (H, W).
+        box: (4,) x0, y0, x1, y1 in px.
+        size: (width, height) of the result.
+        resampler: one of Pillow's, as in ``ImageSpec``; antialiased where it reduces.
+
+    Raises:
+        InputError: the box is empty, no number, far larger than the picture, or does not touch it.
+    """
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = check_box(box, width, height)
+    # Only what the filter can reach is cut out, so that a small face in a large photo costs little.
+    reach_x = math.ceil(SUPPORT * max(1.0, (x1 - x0) / size[0])) + 1
+    reach_y = math.ceil(SUPPORT * max(1.0, (y1 - y0) / size[1])) + 1
+    # A side that stays inside ends at the picture's edge, as in Pillow's own resize; the others are padded.
+    left, right = math.floor(x0) - reach_x, math.ceil(x1) + reach_x
+    top, bottom = math.floor(y0) - reach_y, math.ceil(y1) + reach_y
+    left, right = left if x0 < 0 else max(left, 0), right if x1 > width else min(right, width)
+    top, bottom = top if y0 < 0 else max(top, 0), bottom if y1 > height else min(bottom, height)
+    part = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    pads = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))[: part.ndim]
+    if any(p for pair in pads for p in pair):
+        part = np.pad(part, pads, mode="edge")
+    inner = (x0 - left, y0 - top, x1 - left, y1 - top)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size, FILTERS[resampler], box=inner))
+
+
+def check_box(box: NDArray, width: int, height: int) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1, where a picture of that size can be cropped so.
+
+    Raises:
+        InputError: as ``crop``.
+    """
+    x0, y0, x1, y1 = (float(v) for v in box)
+    shown = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
+    fix = "give box=x0,y0,x1,y1 in pixels of the picture"
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 - x0 < 1 or y1 - y0 < 1:
+        raise InputError(f"{shown} is empty", "x1 must be right of x0, y1 below y0", fix)
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        raise InputError(f"{shown} lies outside of the picture", f"the picture is {width}x{height} px", fix)
+    if max(x1 - x0, y1 - y0) > LARGEST_CROP * max(width, height):
+        raise InputError(f"{shown} is far larger than the picture", f"the picture is {width}x{height} px", fix)
+    return x0, y0, x1, y1

@@ -254,6 +254,16 @@ class Sequences(Protocol):
         """
 
 
+@runtime_checkable
+class Forecasts(Sequences, Protocol):
+    """Such a pipeline whose predictions are of the sample *after* the one that was seen.
+
+    ``predict`` draws each on that later picture; ``draw`` then gets no prediction for the first one of a sequence.
+    """
+
+    forecasts: bool
+
+
 class Recipe(Protocol):
     """``recipe.Recipe``: one student system."""
 

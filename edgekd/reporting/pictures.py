@@ -2,7 +2,9 @@
 
 A recipe's metrics may offer two more methods, which are used where they are: ``per_sample(predictions, truths)
 -> (n,)``, each sample's primary metric, and ``curves(predictions, truths) -> {name: (x, y, label of x, label of
-y)}``.
+y)}``. Its pipeline may offer ``sheet``, as ``draw``: several pictures of one sample side by side, which show how the
+prediction came about where ``draw`` gives the prediction itself; or, where it has ``sheet_samples``, a strip of as
+many samples that follow each other, fewer where a sequence ends.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle.open import Bundle
+from edgekd.bundle.sequences import begins
 from edgekd.contracts import Arrays, IoSpec
 from edgekd.errors import EdgekdError, InputError
 from edgekd.measuring.quality import heldout_of, predictions
@@ -33,6 +36,7 @@ from edgekd.storage import row
 TITLE = "Held-out predictions"
 SAMPLES = 6
 LONGER_SIDE = 360  # px of a drawn picture: sharp on a phone, small in a mail
+SHEET_SIDE = 900  # of several side by side
 QUALITY = 84  # of JPEG
 
 Prediction = Arrays
@@ -197,20 +201,30 @@ def _group(group: Group) -> list[Html]:
     parts = [element("h3", group.title, element("span", group.about, class_="side"))]
     picked = chosen(group)
     unit = group.metrics.units.get(group.metrics.primary, "")
+    sheet = getattr(group.pipeline, "sheet", None)
+    draw, side = (group.pipeline.draw, LONGER_SIDE) if sheet is None else (sheet, SHEET_SIDE)
     for shown in group.rows:
         if not shown.predicted:
             continue
         errors = errors_of(group, shown.predicted)
         cells = []
         for index in picked:
-            drawn = group.pipeline.draw([group.raws[index]], [shown.predicted[index]], [group.truths[index]])
+            run = _following(group, index)
+            drawn = draw(*([rows[k] for k in run] for rows in (group.raws, shown.predicted, group.truths)))
             caption = f"{group.metrics.primary} {significant(float(errors[index]), unit)}" if errors is not None else ""
-            picture = element("img", src=data_uri(drawn), alt=f"{shown.name}, sample {index}", loading="lazy")
+            picture = element("img", src=data_uri(drawn, side), alt=f"{shown.name}, sample {index}", loading="lazy")
             cells.append(figure(picture, caption))
         parts.append(note(element("strong", shown.name), f": {shown.about}", _scores(group, shown)))
-        parts.append(element("div", cells, class_="pictures"))
+        parts.append(element("div", cells, class_="pictures" if sheet is None else "pictures sheets"))
     parts.append(element("div", _curves(group), class_="plots"))
     return parts
+
+
+def _following(group: Group, index: int) -> range:
+    """The sample and, for a strip, those after it up to where another sequence begins."""
+    end = min(index + getattr(group.pipeline, "sheet_samples", 1), len(group.raws))
+    later = range(index + 1, end)
+    return range(index, next((k for k in later if begins(group.pipeline, group.raws[k], group.raws[k - 1])), end))
 
 
 def _scores(group: Group, shown: Row) -> str:
@@ -248,10 +262,10 @@ def _curves(group: Group) -> list[Html]:
     return found
 
 
-def data_uri(picture: Any) -> str:
+def data_uri(picture: Any, longer_side: int = LONGER_SIDE) -> str:
     """A PIL picture as a JPEG in an address."""
     drawn = picture.convert("RGB")
-    drawn.thumbnail((LONGER_SIDE, LONGER_SIDE))
+    drawn.thumbnail((longer_side, longer_side))
     buffer = io.BytesIO()
     drawn.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

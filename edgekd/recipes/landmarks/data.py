@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from edgekd.errors import InputError
+from edgekd.pictures import crop
 from edgekd.recipes.contract import Batch, Datasets, Key, Sample
 from edgekd.recipes.landmarks import augment, pictures
 from edgekd.recipes.landmarks.config import AugmentConfig, Config
 from edgekd.recipes.landmarks.detector import points_box
 from edgekd.recipes.landmarks.flips import flip_permutation
-from edgekd.recipes.landmarks.pipeline import crop
 from edgekd.recipes.landmarks.published import published_set
 from edgekd.recipes.landmarks.published_faces import published_faces
 from edgekd.recipes.landmarks.store import Faces, FacesWriter, Rows, stored_faces

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from edgekd.errors import InputError, MachineError
 from edgekd.pictures import (
     Picture,
+    crop,
     existing,
     folder_pictures,
     read_picture,
     video_frames,
 )
-from edgekd.recipes.cache import cache_folder
 from edgekd.recipes.landmarks.detector import Box, detector_rectangle, find_faces
-from edgekd.recipes.landmarks.pipeline import crop
 from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
+from edgekd.recipes.rows import store_folder
 from edgekd.recipes.teachers import named_callable
 
 VERSION = 1  # of how faces are found, cropped and labelled; part of the cache's key
@@ -246,7 +246,7 @@ def label_share(
         share: (which, of how many); the rest as there.
     """
     key = _key(source, teacher, points, size)
-    if not cache_folder(cache, source.kind, key).exists():
+    if not store_folder(cache, source.kind, key).exists():
         for _ in _pieces(source, teacher, points, size, cache, key, progress, share):
             pass
 
@@ -262,7 +262,7 @@ def _key(source: Source, teacher: BlackBox, points: int, size: int) -> dict[str,
 
 
 def _pieces_folder(cache: Path, source: Source, key: Mapping[str, Any]) -> Path:
-    whole = cache_folder(cache, source.kind, key)
+    whole = store_folder(cache, source.kind, key)
     return whole.with_name(f".{whole.name}.pieces")
 
 
@@ -284,7 +284,7 @@ def _pieces(
 
     def skip(number: int) -> bool:
         piece = number // PIECE
-        return piece % share[1] != share[0] or cache_folder(folder, "piece", key_of(piece)).exists()
+        return piece % share[1] != share[0] or store_folder(folder, "piece", key_of(piece)).exists()
 
     def write(pictures: Iterator[tuple[int, tuple[Picture | None, float]]], writer: FacesWriter) -> None:
         read = without_face = 0

@@ -7,7 +7,6 @@ continuous: 0 is the left (top) edge of the first pixel. Numpy and Pillow only; 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from edgekd.contracts import Array, Arrays, ImageSpec, IoSpec
 from edgekd.errors import InputError
 from edgekd.pictures import (
     Picture,
+    check_box,
+    crop,
     existing,
     folder_pictures,
     is_video,
@@ -29,59 +30,7 @@ from edgekd.pictures import (
 from edgekd.recipes.landmarks import overlay
 from edgekd.recipes.landmarks.detector import Box, detector_box, detector_installed, find_faces
 
-__all__ = ["Pipeline", "crop", "detector_box"]
-
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-SUPPORT = 3  # px that Pillow's widest filter (Lanczos) reaches, times the reduction
-LARGEST_CROP = 8  # a crop may be this many times as long as its picture; beyond, the box is a mistake
-
-
-def crop(picture: Picture, box: NDArray, size: tuple[int, int], resampler: str) -> Picture:
-    """The box of a picture, resized anisotropically; outside of the picture its edge is repeated.
-
-    Args:
-        picture: (H, W, 3) uint8.
-        box: (4,) x0, y0, x1, y1 in px.
-        size: (width, height) of the result.
-        resampler: one of Pillow's, as in ``ImageSpec``; antialiased where it reduces.
-
-    Raises:
-        InputError: the box is empty, no number, far larger than the picture, or does not touch it.
-    """
-    height, width = picture.shape[:2]
-    x0, y0, x1, y1 = _check_box(box, width, height)
-    # Only what the filter can reach is cut out, so that a small face in a large photo costs little.
-    reach_x = math.ceil(SUPPORT * max(1.0, (x1 - x0) / size[0])) + 1
-    reach_y = math.ceil(SUPPORT * max(1.0, (y1 - y0) / size[1])) + 1
-    # A side that stays inside ends at the picture's edge, as in Pillow's own resize; the others are padded.
-    left, right = math.floor(x0) - reach_x, math.ceil(x1) + reach_x
-    top, bottom = math.floor(y0) - reach_y, math.ceil(y1) + reach_y
-    left, right = left if x0 < 0 else max(left, 0), right if x1 > width else min(right, width)
-    top, bottom = top if y0 < 0 else max(top, 0), bottom if y1 > height else min(bottom, height)
-    part = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    pads = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
-    if any(p for pair in pads for p in pair):
-        part = np.pad(part, pads, mode="edge")
-    inner = (x0 - left, y0 - top, x1 - left, y1 - top)
-    return np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size, FILTERS[resampler], box=inner))
-
-
-def _check_box(box: NDArray, width: int, height: int) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (float(v) for v in box)
-    shown = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
-    fix = "give box=x0,y0,x1,y1 in pixels of the picture"
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 - x0 < 1 or y1 - y0 < 1:
-        raise InputError(f"{shown} is empty", "x1 must be right of x0, y1 below y0", fix)
-    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-        raise InputError(f"{shown} lies outside of the picture", f"the picture is {width}x{height} px", fix)
-    if max(x1 - x0, y1 - y0) > LARGEST_CROP * max(width, height):
-        raise InputError(f"{shown} is far larger than the picture", f"the picture is {width}x{height} px", fix)
-    return x0, y0, x1, y1
+__all__ = ["Pipeline", "detector_box"]
 
 
 class Pipeline:
@@ -145,7 +94,7 @@ class Pipeline:
         for label, picture in named:
             height, width = picture.shape[:2]
             if box is not None:
-                _check_box(box, width, height)
+                check_box(box, width, height)
                 yield label, {"image": picture, "box": box}
                 continue
             boxes = find_faces(picture) if detector_installed() else []

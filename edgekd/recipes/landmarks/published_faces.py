@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import InputError
-from edgekd.pictures import Picture
+from edgekd.pictures import Picture, crop
 from edgekd.recipes.landmarks import cofw, ibug, wflw
 from edgekd.recipes.landmarks.annotations import Annotation, Part, PartName, missing
 from edgekd.recipes.landmarks.detector import Box
 from edgekd.recipes.landmarks.metrics import SUBSET
 from edgekd.recipes.landmarks.pictures import MARGIN, Split, stored_size
-from edgekd.recipes.landmarks.pipeline import crop
 from edgekd.recipes.landmarks.published import PublishedSet, published_set
 from edgekd.recipes.landmarks.store import Faces, FacesWriter, Rows, stored_faces
 from edgekd.storage import sha256_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ COLORS = tuple(
 )
 
 
-def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays, reference: Arrays | None = None) -> Image.Image:
+def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays | None, reference: Arrays | None = None) -> Image.Image:
     """A frame with boxes (n, 5) class, x0, y0, x1, y1 px; those with scores from ``SHOWN``; references in white."""
     zoom = max(1, -(-LEAST_WIDTH // picture.shape[1]))
     shown = Image.fromarray(picture).resize(
@@ -29,10 +30,9 @@ def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays, reference: Arrays
     width = max(2, round(shown.width / 480))
     font = ImageFont.load_default(size=max(10, round(shown.width / 64)))
     if reference is not None:
-        for kind, *corners in _shown(reference):
-            if kind >= 0:
-                draw.rectangle([c * zoom for c in corners], outline=WHITE, width=max(1, width // 2))
-    for kind, *corners in reversed(_shown(prediction)):
+        for _, *corners in _shown(reference):
+            draw.rectangle([c * zoom for c in corners], outline=WHITE, width=max(1, width // 2))
+    for kind, *corners in reversed(_shown(prediction) if prediction is not None else []):
         x0, y0, x1, y1 = (c * zoom for c in corners)
         color = COLORS[int(kind)]
         draw.rectangle([x0, y0, x1, y1], outline=color, width=width)
@@ -44,6 +44,16 @@ def draw_boxes(picture: NDArray[np.uint8], prediction: Arrays, reference: Arrays
             draw.rectangle([left - 2, top - 1, right + 2, bottom + 1], fill=color)
             draw.text((left, top), label, fill=(20, 20, 24), font=font, anchor="lt")
     return shown
+
+
+def strip(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in two columns, in reading order."""
+    width, height = pictures[0].size
+    rows, gap = -(-len(pictures) // 2), max(2, width // 160)
+    sheet = Image.new("RGB", (2 * width + gap, rows * (height + gap) - gap), WHITE)
+    for k, picture in enumerate(pictures):
+        sheet.paste(picture, ((k % 2) * (width + gap), (k // 2) * (height + gap)))
+    return sheet
 
 
 def _shown(boxes: Arrays) -> list[list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekd.contracts import Arrays
 from edgekd.recipes.streaming.average_precision import Evidence, average_precision, evidence
@@ -42,7 +43,15 @@ class StreamingMetrics:
         return [evidence(p["boxes"], p["scores"], t["boxes"]) for p, t in zip(predictions, truths, strict=True)]
 
     def figures(self, found: Sequence[Evidence]) -> dict[str, float]:
-        return {NAMES[name]: 100.0 * value for name, value in average_precision(found).items()}
+        """``sap`` and the rest in %; of sizes that no true box has, nothing.
+
+        Where there is no true box at all, 100 if nothing is said to be there, 0 otherwise.
+        """
+        scores = {NAMES[name]: 100.0 * value for name, value in average_precision(found).items()}
+        if np.isnan(scores[self.primary]):
+            said = any(len(own.scores) for picture in found for own in picture.values())
+            return dict.fromkeys(CLAIMED, 0.0 if said else 100.0)
+        return {name: value for name, value in scores.items() if not np.isnan(value)}
 
     def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
         """``sap`` and the rest in %: each frame's forecast against the boxes of the frame after it.
@@ -66,11 +75,9 @@ class StreamingMetrics:
             for name, claimed in names
         ]
 
-    def per_sample(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> np.ndarray:
-        """(n,) ``sap`` of each frame by itself; where nothing is there 100, or 0 if something is said to be."""
-        alone = [self.figures([own])[self.primary] for own in self.evidence(predictions, truths)]
-        empty = [0.0 if len(p["boxes"]) else 100.0 for p in predictions]
-        return np.where(np.isnan(alone), empty, alone)
+    def per_sample(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> NDArray[np.float64]:
+        """(n,) ``sap`` of each frame by itself."""
+        return np.array([self.figures([own])[self.primary] for own in self.evidence(predictions, truths)])
 
     def step_ms(self, truths: Sequence[Arrays]) -> float:
         return 1000.0 / float(truths[0]["fps"])

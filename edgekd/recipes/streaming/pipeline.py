@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgekd.contracts import Array, Arrays, IoSpec
 from edgekd.errors import InputError
-from edgekd.pictures import Picture, existing, folder_pictures, is_video, read_picture, video_frames
+from edgekd.pictures import FILTERS, Picture, existing, folder_pictures, is_video, read_picture, video_frames
 from edgekd.recipes.streaming import drawing
 from edgekd.recipes.streaming.classes import CLASSES
 from edgekd.recipes.streaming.nms import suppressed
@@ -28,12 +28,6 @@ OVERLAP = 0.65
 MOST = 100  # boxes of one picture
 CANDIDATES = 1000  # that go into the suppression at most, best first
 GREY = 114
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 def fit(size: tuple[int, int], into: tuple[int, int]) -> tuple[float, tuple[int, int]]:
@@ -61,7 +55,7 @@ def letterbox(picture: Picture, into: tuple[int, int], resampler: str = "bilinea
 
 
 class Pipeline:
-    """``contract.Pipeline`` and ``contract.Sequences`` of the streaming recipe.
+    """``contract.Pipeline`` and ``contract.Forecasts`` of the streaming recipe.
 
     Of the io spec's inputs one is a picture (NCHW); what else is an input or output is state, but for one output:
     (1, A, 13), centre x, y, width and height in px of the input, whether there is anything, and eight classes 0..1.
@@ -69,6 +63,9 @@ class Pipeline:
     Raises:
         InputError: the io spec is of another kind of model.
     """
+
+    forecasts = True
+    sheet_samples = 5  # a strip of four: of the last one the picture alone is shown
 
     def __init__(self, io: IoSpec) -> None:
         pictures = [t for t in io.inputs if t.image is not None]
@@ -88,6 +85,8 @@ class Pipeline:
 
     def read(self, inputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """(label, raw) items of ``image=PATH``: a picture, a folder as one sequence, or a video.
+
+        Of a video that ends in the middle of a frame the whole frames are given, if its container still opens.
 
         Raises:
             InputError: unknown names, missing or unreadable files, frames that change their size (when reached).
@@ -140,8 +139,23 @@ class Pipeline:
     def draw(
         self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
     ) -> Image.Image:
-        """The frame with the boxes that are forecast for the one after it; references thinner, in white."""
-        return drawing.draw_boxes(_picture(raws[0]), predictions[0], references[0] if references else None)
+        """A frame with boxes over it, if there are any yet; references thinner, in white."""
+        first = predictions[0] if predictions else None
+        return drawing.draw_boxes(_picture(raws[0]), first, references[0] if references else None)
+
+    def sheet(
+        self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None
+    ) -> Image.Image:
+        """Frames that follow each other, each with the boxes that were forecast from the one before it."""
+        if len(raws) == 1:
+            return self.draw(raws, predictions, references)
+        true = references or [None] * len(raws)
+        return drawing.strip(
+            [
+                drawing.draw_boxes(_picture(raw), said, truth)
+                for raw, said, truth in zip(raws[1:], predictions, true, strict=False)
+            ]
+        )
 
 
 def detections(rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

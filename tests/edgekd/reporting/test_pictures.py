@@ -41,6 +41,23 @@ def test_pictures_are_jpegs_inside_the_page_and_the_curve_is_drawn(project):
     assert "Cumulative error distribution" in section
 
 
+def test_a_pipeline_that_offers_a_sheet_is_shown_by_it(project, monkeypatch):
+    from edgekd.recipes.landmarks.pipeline import Pipeline
+
+    asked = []
+
+    def sheet(self, raws, predictions, references=None):
+        asked.append((len(raws), references is not None))
+        return Image.new("RGB", (1800, 300))
+
+    monkeypatch.setattr(Pipeline, "sheet", sheet, raising=False)
+    section, _ = pictures_section(collect())
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', section)
+    assert asked == [(1, True)] * 2 * SAMPLES
+    assert Image.open(io.BytesIO(base64.b64decode(found[0]))).size == (pictures.SHEET_SIDE, 150)
+    assert 'class="pictures sheets"' in section
+
+
 def test_without_the_runtime_the_reason_stands_where_the_pictures_would(project, monkeypatch):
     def missing(self):
         raise MachineError("onnxruntime is not installed", "", 'pip install "edgekd[onnxruntime]"')

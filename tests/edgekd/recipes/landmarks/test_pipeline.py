@@ -7,8 +7,9 @@ from PIL import Image
 
 from edgekd.contracts import ImageSpec, IoSpec, TensorSpec
 from edgekd.errors import InputError
+from edgekd.pictures import crop
 from edgekd.recipes.landmarks import pipeline
-from edgekd.recipes.landmarks.pipeline import Pipeline, crop
+from edgekd.recipes.landmarks.pipeline import Pipeline
 
 
 def io(size=(48, 48), layout="NCHW", channels=3, **image):

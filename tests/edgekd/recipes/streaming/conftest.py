@@ -1,10 +1,14 @@
-"""One tiny run on drawn streets and its bundles, made once, by the command line's own functions."""
+"""Clips of plain frames, and one tiny run on drawn streets with its bundles, made once."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from edgekd.contracts import ImageSpec, IoSpec, TensorSpec
 from edgekd.conversion.export import export
+from edgekd.recipes.streaming.clips import Clip, MappedFrames
+from edgekd.recipes.streaming.pipeline import Pipeline
 from edgekd.training.distill import distill
 
 SETTINGS = (
@@ -27,6 +31,51 @@ SETTINGS = (
     "train.precision=fp32",
     "train.past_gradient=false",
 )
+
+
+def _clip(number=0, frames=6, size=(48, 30), ids=None, fps=30.0):
+    """Frames that are their number everywhere, one box each that moves three px to the right per frame."""
+    pictures = np.zeros((frames, size[1], size[0], 3), np.uint8)
+    pictures += (10 * np.arange(frames, dtype=np.uint8) + 100 * number).astype(np.uint8)[:, None, None, None]
+    boxes = [np.array([[2, 3 * k, 5, 3 * k + 10, 20]], np.float32) for k in range(frames)]
+    return Clip(number, MappedFrames(pictures), np.arange(frames) if ids is None else np.array(ids), boxes, fps)
+
+
+def _pipeline(width=96, height=64, places=4):
+    spec = ImageSpec(color="BGR", scale=1.0)
+    image = TensorSpec(name="image", shape=(1, 3, height, width), layout="NCHW", image=spec)
+    past, after = (TensorSpec(name=name, shape=(1, 2)) for name in ("past", "next"))
+    said = TensorSpec(name="predictions", shape=(1, places, 13))
+    return Pipeline(IoSpec(inputs=(image, past), outputs=(said, after), state={"next": "past"}))
+
+
+def _rows(*found):
+    """(1, n, 13) of the network: (cx, cy, w, h, there, class) each."""
+    made = np.zeros((1, len(found), 13), np.float32)
+    for k, (cx, cy, w, h, there, kind) in enumerate(found):
+        made[0, k, :5] = cx, cy, w, h, there
+        made[0, k, 5 + kind] = 1.0
+    return made
+
+
+@pytest.fixture
+def clips():
+    return [_clip(0), _clip(1, frames=4)]
+
+
+@pytest.fixture
+def clip():
+    return _clip
+
+
+@pytest.fixture
+def pipeline():
+    return _pipeline
+
+
+@pytest.fixture
+def rows():
+    return _rows
 
 
 @pytest.fixture(scope="session")
