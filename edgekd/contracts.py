@@ -194,6 +194,7 @@ class NodePlacement:
     kernel: str = ""
     macs: int | None = 0
     owner: str = ""  # the node of the typed graph (its name or its first output) that it is, where that is known
+    parts: tuple[str, ...] = ()  # all nodes of the typed graph that were fused into it, where that is known
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekd.bundle.health import not_installed
 from edgekd.bundle.live import together
 from edgekd.bundle.manifest import GateRecord
-from edgekd.bundle.placement import precision_shortfall, quantized
+from edgekd.bundle.placement import lost_float, precision_shortfall, quantized
 from edgekd.bundle.session import carried
 from edgekd.contracts import Builder, Graph, Precision, Profile, Runtime
 from edgekd.conversion.gates import Witness, require
@@ -78,6 +78,13 @@ def _read_back(trial: Trial, profile: Profile, target: Runtime, asked: Precision
     """What the runtime says it built, graph by graph: the one with the least share in its precision decides."""
     for graph in trial.graphs.values():
         graph.placement = target.placement(_loadable(graph, trial.precision, profile))
+        if lost := lost_float(graph.placement):
+            first = ", ".join(f"{node.name} ({node.op}) in {node.precision}" for node in lost[:3])
+            raise GateError(
+                f"{profile.target}: {len(lost)} nodes that must stay in fp32 are not",
+                first + (", ..." if len(lost) > 3 else ""),
+                "edgekd inspect shows it by node; ask for another --precision",
+            )
     assert trial.main.placement is not None
     if quantized(trial.precision):
         trial.kept_float = kept_float(trial.main.placement, trial.main.built, trial.way)

@@ -134,7 +134,9 @@ def _features(path: Path) -> Callable[[NDArray[np.uint8]], Array]:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         (name,) = (value.name for value in session.get_inputs())
     except Exception as error:  # onnxruntime's own; several inputs
-        raise InputError(f"{path} is no FID network", str(error), "an ONNX with one input, see the recipe's quality.py") from None
+        raise InputError(
+            f"{path} is no FID network", str(error), "an ONNX with one input, see the recipe's quality.py"
+        ) from None
 
     def look(picture: NDArray[np.uint8]) -> Array:
         feed = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / 255
