@@ -10,11 +10,16 @@ import torch
 from torch import nn
 
 from edgekd.nn.convolution import ConvNormAct
+from edgekd.nn.keep_float import KeepFloat
 from edgekd.recipes.streaming.backbone import Activation, Maps
 
 STRIDES = (8, 16, 32)
 PRIOR = 0.01  # probability of an object, and of a class, that a fresh head gives
 Sizes = Sequence[tuple[int, int]]  # (rows, columns) of the maps
+
+
+class BoxConv(nn.Conv2d, KeepFloat):
+    """The convolution that says where a box is: of a logarithm in steps of int8, sizes jump by some per cent."""
 
 
 class LevelHead(nn.Module):
@@ -26,7 +31,7 @@ class LevelHead(nn.Module):
         self.stem = conv(in_channels, width)
         self.class_tower = nn.Sequential(conv(width, width, 3), conv(width, width, 3))
         self.box_tower = nn.Sequential(conv(width, width, 3), conv(width, width, 3))
-        self.classes, self.box = nn.Conv2d(width, classes, 1), nn.Conv2d(width, 4, 1)
+        self.classes, self.box = nn.Conv2d(width, classes, 1), BoxConv(width, 4, 1)
         self.object = nn.Conv2d(width, 1, 1)
         for layer in (self.classes, self.object):
             assert layer.bias is not None
@@ -67,7 +72,9 @@ def boxes(raw: torch.Tensor, sizes: Sizes) -> torch.Tensor:
     return torch.cat(((raw[..., :2] + grid) * strides, raw[..., 2:4].exp() * strides), dim=-1)
 
 
-def predictions(raw: torch.Tensor, sizes: Sizes) -> torch.Tensor:
-    """(B, A, 5 + classes): the boxes in px, then probabilities of an object and of each class."""
-    decoded = boxes(raw, sizes)
-    return torch.cat((decoded, raw[..., 4:].to(decoded.dtype).sigmoid()), dim=-1)
+class Decode(KeepFloat):
+    """(B, A, 5 + classes) raw -> the same: the boxes in px, then probabilities of an object and of each class."""
+
+    def forward(self, raw: torch.Tensor, sizes: Sizes) -> torch.Tensor:
+        decoded = boxes(raw, sizes)
+        return torch.cat((decoded, raw[..., 4:].to(decoded.dtype).sigmoid()), dim=-1)

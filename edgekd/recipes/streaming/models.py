@@ -12,7 +12,7 @@ from torch import nn
 from edgekd.recipes.streaming.backbone import Activation, CSPDarknet, Maps
 from edgekd.recipes.streaming.config import DetectorConfig, StudentConfig
 from edgekd.recipes.streaming.fusion import LongShortFusion, StillFusion
-from edgekd.recipes.streaming.head import STRIDES, Head, Sizes, predictions
+from edgekd.recipes.streaming.head import STRIDES, Decode, Head, Sizes
 from edgekd.recipes.streaming.neck import DRFPN, PAFPN
 
 ACTIVATIONS: dict[str, Activation] = {"silu": nn.SiLU, "relu": nn.ReLU, "hardswish": nn.Hardswish}
@@ -34,6 +34,7 @@ class Detector(nn.Module):
         )
         self.fusion: nn.ModuleList
         self.head = Head(channels, int(256 * config.width), classes, activation)
+        self.decode = Decode()
 
     def encode(self, image: torch.Tensor) -> Maps:
         """(B, 3, H, W) BGR 0..255, even sides -> maps (B, C, h, w) of strides 8, 16, 32."""
@@ -60,7 +61,7 @@ class StillDetector(Detector):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> predictions (B, A, 5 + classes) of the same frame."""
-        return predictions(*self.raw(image))
+        return self.decode(*self.raw(image))
 
 
 class StreamDetector(Detector):
@@ -101,7 +102,7 @@ class StreamDetector(Detector):
             fused.append(fuse(x, state))
             carried.append(fuse.shifted(projected, state))
         running = (started + 1).clamp(max=1)
-        return predictions(self.head(fused), sizes(maps)), *carried, running
+        return self.decode(self.head(fused), sizes(maps)), *carried, running
 
     def raw(self, frames: torch.Tensor, past_gradient: bool = True) -> tuple[torch.Tensor, Sizes]:
         """(B, 1 + past, 3, H, W), newest first -> (B, A, 5 + classes) before decoding, and the sizes of the maps.
