@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,15 @@ def video_frames(path: Path) -> Iterator[tuple[Picture, float]]:
         raise InputError(f"{path} cannot be decoded", why, "is the file complete?") from None
     if not count:
         raise InputError(f"{path} holds no frame", "its video stream is empty", "give a video file")
+
+
+def video_rate(path: Path) -> Fraction:
+    """Frames per second of a video that ``video_frames`` can read; 25 where the file does not say."""
+    import av
+
+    with av.open(str(path), options=_OWN_FILE_ONLY) as container:
+        rate = container.streams.video[0].average_rate
+    return Fraction(rate) if rate else Fraction(25)
 
 
 def crop(picture: Picture, box: NDArray, size: tuple[int, int], resampler: str) -> Picture:

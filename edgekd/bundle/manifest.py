@@ -203,7 +203,7 @@ class WeightFacts(StrictModel):
 class Provenance(StrictModel):
     """What the bundle was made from: a run, or a model file. Its maker may record more than is named here."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings")  # of what no sample shows there is no figure
 
     run: str | None = None
     run_path: str | None = None

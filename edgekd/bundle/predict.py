@@ -13,10 +13,11 @@ import numpy as np
 from edgekd.bundle.live import Held
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
-from edgekd.bundle.sequences import InOrder
+from edgekd.bundle.sequences import InOrder, begins
 from edgekd.contracts import Array, Arrays
 from edgekd.errors import InputError
-from edgekd.pictures import is_video
+from edgekd.pictures import is_video, video_rate
+from edgekd.recipes.contract import Forecasts
 from edgekd.storage import read_arrays, refuse_existing, whole_file, write_arrays
 
 Progress = Callable[[str, float], None]
@@ -60,14 +61,22 @@ def predict(
     moving = bundle.manifest.live and any(is_video(Path(value)) for value in named.values())
     ask = _Prepared(bundle, bundle.manifest.live[0]).predict if moving else bundle.predict
 
+    draws = target is not None and target.suffix.lower() != TABLE
+    ahead = isinstance(pipeline, Forecasts) and target is not None and target.suffix.lower() not in PICTURES
+
     def pictures() -> Iterator[tuple[str, Any]]:
+        before: list[tuple[str, dict[str, Any]]] = []
+        said: list[dict[str, Any]] = []
         for label, raws in _by_picture(pipeline.read(named)):
             if progress:
                 progress(f"{label}", 0.0)
             predictions = [ask(raw) for _, raw in raws]
             results.extend({"input": each, "prediction": p} for (each, _), p in zip(raws, predictions, strict=True))
-            draws = target is not None and target.suffix.lower() != TABLE
-            yield label, pipeline.draw([raw for _, raw in raws], predictions) if draws else None
+            shown = predictions
+            if ahead:  # what was said of this picture when only the ones before it were known
+                shown = [] if begins(pipeline, raws[0][1], before[0][1] if before else None) else said
+                before, said = raws, predictions
+            yield label, pipeline.draw([raw for _, raw in raws], shown) if draws else None
 
     if target is None or target.suffix.lower() == TABLE:
         for _ in pictures():
@@ -75,7 +84,8 @@ def predict(
         if target is not None:
             _write_table(target, results)
     elif target.suffix.lower() in VIDEOS:
-        _write_video(target, (drawn for _, drawn in pictures()))
+        films = [Path(place) for place in named.values() if is_video(Path(place))]
+        _write_video(target, (drawn for _, drawn in pictures()), films[0] if films else None)
     elif target.suffix.lower() in PICTURES:
         _write_picture(target, pictures())
     elif target.suffix == "":
@@ -195,7 +205,8 @@ def _write_folder(path: Path, pictures: Iterator[tuple[str, Any]], overwrite: bo
             drawn.save(temporary / f"{index:05d}-{stem}.png")
 
 
-def _write_video(path: Path, frames: Iterator[Any]) -> None:
+def _write_video(path: Path, frames: Iterator[Any], film: Path | None) -> None:
+    """As fast as ``film``, the video that the frames are of; 25 per second where there is none."""
     try:
         import av
     except ImportError:
@@ -207,7 +218,7 @@ def _write_video(path: Path, frames: Iterator[Any]) -> None:
         for frame in frames:
             if stream is None:
                 size = (frame.width // 2 * 2, frame.height // 2 * 2)  # yuv420 has half as many colours
-                stream = container.add_stream("h264", rate=25)
+                stream = container.add_stream("h264", rate=video_rate(film) if film else 25)
                 stream.width, stream.height = size
                 stream.pix_fmt = "yuv420p"
             fitted = frame.convert("RGB").resize(size)

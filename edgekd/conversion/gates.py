@@ -12,7 +12,7 @@ from edgekd.bundle.manifest import Distance, GateRecord
 from edgekd.bundle.sequences import InOrder
 from edgekd.contracts import Arrays, Precision, Session
 from edgekd.errors import GateError
-from edgekd.measuring.quality import bootstrap_loss, relative_loss
+from edgekd.measuring.quality import bootstrap_loss, primary_of, relative_loss
 from edgekd.recipes.contract import Metrics, Pipeline
 
 NUMERIC_LIMIT = 1e-4  # fp32: max|a-b| / max(1, max|b|)
@@ -141,12 +141,11 @@ def require(record: GateRecord) -> None:
 def _slack(metrics: Metrics, before: Witness, after: Witness, truths: Sequence[Arrays]) -> float:
     """The smallest relative loss with any one sample left out."""
     everything = range(len(truths))
+    if len(truths) < 2:
+        return float("inf")
+    was, now = (primary_of(metrics, w.predictions, truths) for w in (before, after))
     losses = []
     for left_out in everything:
         kept = [i for i in everything if i != left_out]
-        if not kept:
-            return float("inf")
-        chosen = [truths[i] for i in kept]
-        was, now = (metrics.compute([w.predictions[i] for i in kept], chosen) for w in (before, after))
-        losses.append(relative_loss(metrics, was[metrics.primary], now[metrics.primary]))
+        losses.append(relative_loss(metrics, was(kept), now(kept)))
     return min(losses)

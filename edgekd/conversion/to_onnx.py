@@ -15,6 +15,7 @@ from torch import nn
 
 from edgekd.contracts import IoSpec
 from edgekd.errors import GateError
+from edgekd.nn.deformable import DEFORM_CONV2D
 from edgekd.nn.keep_float import KeepFloat
 from edgekd.nn.onnx_graph import KEEP_FLOAT
 
@@ -44,6 +45,7 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
                 input_names=[t.name for t in io.inputs],
                 output_names=[t.name for t in io.outputs],
                 dynamic_shapes=_dynamic(io),
+                custom_translation_table={DEFORM_CONV2D: _deform_conv},
                 verbose=False,
             )
         model = onnx.load(path)
@@ -71,6 +73,13 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     onnx.save(model, str(path))
+
+
+def _deform_conv(x: Any, offsets: Any, weight: Any) -> Any:
+    """``edgekd.nn.deformable.deform_conv2d`` as ONNX has it since opset 19; its offsets are in the same order."""
+    from onnxscript import opset20
+
+    return opset20.DeformConv(x, weight, offsets, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
 
 def _name_kept_float(model: onnx.ModelProto, student: nn.Module) -> None:

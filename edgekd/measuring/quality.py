@@ -14,7 +14,8 @@ from edgekd.bundle.open import Bundle
 from edgekd.bundle.sequences import InOrder
 from edgekd.contracts import Arrays, Session, StrictModel
 from edgekd.errors import InputError
-from edgekd.recipes.contract import Metrics, Pipeline
+from edgekd.measuring.clock import Clocked, against_clock
+from edgekd.recipes.contract import Metrics, Pipeline, SampleMetrics
 from edgekd.registry import optional_part
 from edgekd.run import HeldOut
 from edgekd.storage import read_arrays, sha256_file
@@ -23,6 +24,22 @@ from edgekd.storage import read_arrays, sha256_file
 def predictions(session: Session, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[dict[str, Any]]:
     """raw -> preprocess -> run -> postprocess, one sample after another, as an app would. State is carried."""
     return [*map(InOrder(session, pipeline).predict, raws)]
+
+
+def primary_of(
+    metrics: Metrics, predictions: Sequence[Arrays], truths: Sequence[Arrays]
+) -> Callable[[Iterable[int]], float]:
+    """The primary metric of any of the samples, by their numbers."""
+    if isinstance(metrics, SampleMetrics):
+        found = metrics.evidence(predictions, truths)
+        return lambda pick: metrics.figures([found[i] for i in pick])[metrics.primary]
+
+    def computed(pick: Iterable[int]) -> float:
+        numbers = list(pick)
+        chosen = [truths[i] for i in numbers]
+        return metrics.compute([predictions[i] for i in numbers], chosen)[metrics.primary]
+
+    return computed
 
 
 def bootstrap_loss(
@@ -34,13 +51,11 @@ def bootstrap_loss(
 ) -> tuple[float, float]:
     """95 % interval of the primary metric's relative loss, resampling the held-out samples in pairs."""
     rng = np.random.default_rng(seed)
+    was, now = primary_of(metrics, before, truths), primary_of(metrics, after, truths)
     losses = []
     for _ in range(200):
         pick = rng.integers(0, len(truths), len(truths))
-        chosen = [truths[i] for i in pick]
-        was = metrics.compute([before[i] for i in pick], chosen)[metrics.primary]
-        now = metrics.compute([after[i] for i in pick], chosen)[metrics.primary]
-        losses.append(relative_loss(metrics, was, now))
+        losses.append(relative_loss(metrics, was(pick), now(pick)))
     low, high = np.percentile(losses, [2.5, 97.5])
     return float(low), float(high)
 
@@ -64,6 +79,7 @@ class Evaluation(StrictModel):
     metrics: dict[str, float]
     units: dict[str, str]
     networks: dict[str, str] = Field(default_factory=dict)  # that metrics were taken with, by name: sha256
+    clock: Clocked | None = None
 
 
 def evaluate(
@@ -71,6 +87,8 @@ def evaluate(
     run: str | Path | None = None,
     threads: int | None = None,
     networks: Mapping[str, Path] | None = None,
+    latency: str | None = None,
+    sweep: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """The recipe's metrics of a bundle, in its runtime, on the held-out data of the run it was made from.
@@ -79,6 +97,7 @@ def evaluate(
         path: a bundle, or a run (its student in PyTorch).
         run: the run that holds the data, where it no longer lies where it was exported from.
         networks: files of networks that further metrics of the recipe are taken with, by name.
+        latency: against a clock, too: milliseconds, or ``measured``; ``sweep``: and at other latencies.
 
     Raises:
         InputError: the held-out data is missing, or is not what the bundle was gated on; a network is of no use.
@@ -95,18 +114,20 @@ def evaluate(
     else:
         recipe = str(artifact.bundle.manifest.recipe)
         heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
-    metrics = artifact.metrics()
-    found = predictions(artifact.load(), pipeline, heldout.raws())
-    more, units = _with_networks(recipe, networks or {}, found, heldout.truths(), progress or _quiet)
+    metrics, session = artifact.metrics(), artifact.load()
+    raws, truths = heldout.raws(), heldout.truths()
+    found = predictions(session, pipeline, raws)
+    more, units = _with_networks(recipe, networks or {}, found, truths, progress or _quiet)
     return Evaluation(
         artifact=artifact.name,
         target=artifact.target,
         precision=artifact.precision,
         samples=len(heldout),
         heldout=sha,
-        metrics=metrics.compute(found, heldout.truths()) | more,
+        metrics=metrics.compute(found, truths) | more,
         units={**metrics.units, **units},
         networks={name: sha256_file(file) for name, file in (networks or {}).items()},
+        clock=against_clock(session, pipeline, metrics, raws, truths, latency, sweep) if latency else None,
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekd.nn.deformable import DeformableConv
+
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *_TRANSPOSED)
+_COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, DeformableConv, *_TRANSPOSED)
 
 
 def weight_count(module: nn.Module) -> int:
@@ -27,8 +29,8 @@ def weight_count(module: nn.Module) -> int:
 def macs(module: nn.Module, *example: torch.Tensor) -> int:
     """Multiply-accumulates of convolutions and linear layers in one eval forward pass over ``example``.
 
-    The batch counts: an example of two pictures costs twice one. Biases, norms, activations, pooling and
-    functional matrix products are not counted, as in the papers' tables. The module is left as it was.
+    The batch counts: an example of two pictures costs twice one. Biases, norms, activations, pooling, bilinear
+    sampling and functional matrix products are not counted, as in the papers' tables. The module is left as it was.
     """
     total = 0
 

@@ -1,5 +1,5 @@
-"""Folding what is affine into the layer beside it: BatchNorm after a convolution or before a linear layer, and
-normalisation before a convolution.
+"""Folding what is affine into the layer beside it: BatchNorm after a convolution or before a linear layer, branches
+that are summed, and normalisation before a convolution.
 """
 
 from __future__ import annotations
@@ -7,12 +7,21 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@runtime_checkable
+class Branches(Protocol):
+    """A block whose branches are affine once their BatchNorms are folded, and so are one layer."""
+
+    def merged(self) -> nn.Module:
+        """That layer, with weights of its own; asked after the branches' BatchNorms are folded."""
 
 
 def fold_batchnorm(module: nn.Module) -> nn.Module:
@@ -22,7 +31,7 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
     in an ``nn.Sequential``, where registration order is the order of computation. A BatchNorm that stands elsewhere,
     keeps no running statistics, or is shared, stays as it is. The arithmetic is done in float64 and rounded once to
     the weights' own type; the place of the BatchNorm is taken by ``nn.Identity``, so the other layers keep their
-    names.
+    names. Then ``Branches`` become the layer that they sum up to.
     """
     folded = copy.deepcopy(module).eval()
     uses = Counter(id(m) for _, m in folded.named_modules(remove_duplicate=False))
@@ -40,6 +49,10 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
             else:
                 continue
             sequence[index] = nn.Identity()
+    for parent in list(folded.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Branches):
+                setattr(parent, name, child.merged())
     return folded
 
 

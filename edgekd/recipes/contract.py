@@ -142,6 +142,8 @@ class Stage:
         prepare: (folder of the stage, progress), called once before the first step and again when resumed, with
             the frozen modules trained: what is computed once (soft targets, in a file that is mapped).
         keeps: weights of the best epoch on ``val``, or of the last.
+        average: decay of the weights' moving average, of the number of steps taken; the average is judged and kept,
+            and the weights themselves only go on being trained. None: there is none.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Stage:
     samples: SampleSet | None = None
     prepare: Callable[[Path, Progress], None] | None = None
     keeps: Literal["best", "last"] = "best"
+    average: Callable[[int], float] | None = None
 
 
 class Metrics(Protocol):
@@ -167,6 +170,41 @@ class Metrics(Protocol):
     units: Mapping[str, str]
 
     def compute(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class SampleMetrics(Protocol):
+    """Metrics that work out once what each sample contributes: a gate asks hundreds of times with some left out."""
+
+    def evidence(self, predictions: Sequence[Arrays], truths: Sequence[Arrays]) -> Sequence[Any]:
+        """One item per sample."""
+
+    def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
+        """Of the items' samples: the primary metric as ``compute`` has it."""
+
+
+class Schedule(Protocol):
+    """Which samples a student sees that takes its time; what more there is to it is its metrics' own."""
+
+    @property
+    def seen(self) -> Sequence[Sequence[int]]:
+        """Numbers of samples, one sequence of them after another; before each, state is cleared."""
+
+
+@runtime_checkable
+class TimedMetrics(Protocol):
+    """Metrics that depend on when a prediction comes: the world moves on while the student works."""
+
+    primary: str
+
+    def step_ms(self, truths: Sequence[Arrays]) -> float:
+        """The time from one sample to the next."""
+
+    def schedule(self, truths: Sequence[Arrays], latencies_ms: Sequence[float]) -> Any:
+        """The ``Schedule`` of a student that takes so long; of several latencies one is drawn for each sample."""
+
+    def streamed(self, schedule: Any, seen: Sequence[Arrays], truths: Sequence[Arrays]) -> dict[str, float]:
+        """The figures, ``seen`` being the predictions of the schedule's samples in order."""
 
 
 class Pipeline(Protocol):
@@ -215,6 +253,16 @@ class Sequences(Protocol):
 
         ``before`` is the sample before it; None: there was none.
         """
+
+
+@runtime_checkable
+class Forecasts(Sequences, Protocol):
+    """Such a pipeline whose predictions are of the sample *after* the one that was seen.
+
+    ``predict`` draws each on that later picture; ``draw`` then gets no prediction for the first one of a sequence.
+    """
+
+    forecasts: bool
 
 
 class Recipe(Protocol):

@@ -50,7 +50,7 @@ def stored_rows(
         InputError: the store was changed.
     """
     if not folder.exists():
-        with _written(folder), locked(folder.with_name(f".{folder.name}.lock")):
+        with written(folder), locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.exists():  # not made by the process that this one waited for
                 _make(folder, fields, count, make, progress, (0, 1))
                 os.rename(_partial(folder), folder)
@@ -67,7 +67,7 @@ def make_rows(
         MachineError: the cache cannot be written.
     """
     if not folder.exists():
-        with _written(folder):
+        with written(folder):
             _make(folder, fields, count, make, progress, share)
 
 
@@ -107,7 +107,7 @@ def _make(
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[None]:
+def written(folder: Path) -> Iterator[None]:
     """The cache's folder is there; what the system refuses is a MachineError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

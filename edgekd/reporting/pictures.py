@@ -3,7 +3,8 @@
 A recipe's metrics may offer two more methods, which are used where they are: ``per_sample(predictions, truths)
 -> (n,)``, each sample's primary metric, and ``curves(predictions, truths) -> {name: (x, y, label of x, label of
 y)}``. Its pipeline may offer ``sheet``, as ``draw``: several pictures of one sample side by side, which show how the
-prediction came about where ``draw`` gives the prediction itself.
+prediction came about where ``draw`` gives the prediction itself; or, where it has ``sheet_samples``, a strip of as
+many samples that follow each other, fewer where a sequence ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle.open import Bundle
+from edgekd.bundle.sequences import begins
 from edgekd.contracts import Arrays, IoSpec
 from edgekd.errors import EdgekdError, InputError
 from edgekd.measuring.quality import heldout_of, predictions
@@ -207,7 +209,8 @@ def _group(group: Group) -> list[Html]:
         errors = errors_of(group, shown.predicted)
         cells = []
         for index in picked:
-            drawn = draw([group.raws[index]], [shown.predicted[index]], [group.truths[index]])
+            run = _following(group, index)
+            drawn = draw(*([rows[k] for k in run] for rows in (group.raws, shown.predicted, group.truths)))
             caption = f"{group.metrics.primary} {significant(float(errors[index]), unit)}" if errors is not None else ""
             picture = element("img", src=data_uri(drawn, side), alt=f"{shown.name}, sample {index}", loading="lazy")
             cells.append(figure(picture, caption))
@@ -215,6 +218,13 @@ def _group(group: Group) -> list[Html]:
         parts.append(element("div", cells, class_="pictures" if sheet is None else "pictures sheets"))
     parts.append(element("div", _curves(group), class_="plots"))
     return parts
+
+
+def _following(group: Group, index: int) -> range:
+    """The sample and, for a strip, those after it up to where another sequence begins."""
+    end = min(index + getattr(group.pipeline, "sheet_samples", 1), len(group.raws))
+    later = range(index + 1, end)
+    return range(index, next((k for k in later if begins(group.pipeline, group.raws[k], group.raws[k - 1])), end))
 
 
 def _scores(group: Group, shown: Row) -> str:

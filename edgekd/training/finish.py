@@ -13,6 +13,7 @@ from edgekd.contracts import Arrays
 from edgekd.errors import GateError
 from edgekd.measuring.quality import relative_loss
 from edgekd.nn.cost import macs, weight_count
+from edgekd.nn.folding import fold_batchnorm
 from edgekd.recipes.contract import Datasets, Pipeline, SampleSet, Stage
 from edgekd.recipes.weights import save_weights
 from edgekd.run import FILES, RunRecord, StageRecord, write_record
@@ -61,7 +62,7 @@ def finish(
         "weights": weight_count(student.model),
         "parameters": parameters,
         "bytes": 4 * weight_count(student.model),  # fp32; batch counters are training's, not the student's
-        "macs": macs(student.model, *example),
+        "macs": macs(fold_batchnorm(student.model), *example),  # branches that are one convolution when it runs
     }
     complete = record.model_copy(
         update={

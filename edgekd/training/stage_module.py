@@ -6,6 +6,7 @@ import csv
 import hashlib
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgekd.errors import GateError
 from edgekd.recipes.contract import Batch, SampleSet, Stage
 from edgekd.recipes.weights import copied_state, save_state
 from edgekd.storage import whole_file
+from edgekd.training.averaging import MovingAverage
 from edgekd.training.judge import Judge
 from edgekd.training.precision import sum_terms
 from edgekd.training.ranks import ALONE, Ranks
@@ -41,6 +43,7 @@ class StageModule(pl.LightningModule):
         self._sums: dict[str, float] = {}
         self._batches = self._images = 0
         self._best: dict[str, torch.Tensor] = {}
+        self._average = MovingAverage(stage.model, stage.average) if stage.average else None
         self.stage_name = stage.name
         self.history: list[dict[str, float]] = []
 
@@ -54,6 +57,8 @@ class StageModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         for teacher in self._frozen.values():
             teacher.to(self.device)
+        if self._average:
+            self._average.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         # Dropout's noise, too, is a function of (seed, stage, epoch, rank): resumed epochs draw the same.
@@ -72,11 +77,21 @@ class StageModule(pl.LightningModule):
             self._read_terms()
         return loss
 
+    def on_train_batch_end(self, *rest: Any) -> None:
+        if self._average:
+            self._average.update(self.model)
+
     def on_train_epoch_end(self) -> None:
         self._read_terms()
         images_per_second = self._images * self._ranks.count / (time.perf_counter() - self._began)
         self._ranks.average_buffers(self.model)
         means = self._ranks.mean([value / self._batches for value in self._sums.values()])
+        with self._average.instead(self.model) if self._average else nullcontext():
+            self._judge_epoch(images_per_second, means)
+
+    def _judge_epoch(self, images_per_second: float, means: list[float]) -> None:
+        if self._average:
+            self._ranks.average_buffers(self.model)
         scores = self._ranks.once(lambda: self._judge.score(self.model, self._val))
         row = {f"train/{name}": mean for name, mean in zip(self._sums, means, strict=True)}
         row |= {f"val/{name}": value for name, value in scores.items()}
@@ -99,9 +114,13 @@ class StageModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"], checkpoint["best"] = self.history, self._best
+        if self._average:
+            checkpoint["average"] = self._average.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history, self._best = list(checkpoint["history"]), dict(checkpoint["best"])
+        if self._average:
+            self._average.restore(checkpoint["average"])
         self._write_best()
 
     def _read_terms(self) -> None:

@@ -28,7 +28,8 @@ from edgekd.pictures import (
     video_frames,
 )
 from edgekd.recipes.landmarks.detector import Box, detector_rectangle, find_faces
-from edgekd.recipes.landmarks.store import Faces, FacesWriter, store_folder, stored_faces
+from edgekd.recipes.landmarks.store import Faces, FacesWriter, stored_faces
+from edgekd.recipes.rows import store_folder
 from edgekd.recipes.teachers import named_callable
 
 VERSION = 1  # of how faces are found, cropped and labelled; part of the cache's key

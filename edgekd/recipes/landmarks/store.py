@@ -1,17 +1,13 @@
 """Labelled faces on disk: made once, whole or absent, read back without filling the memory.
 
 A store is a folder ``KIND-HASH`` below the cache: ``images.u8`` (raw bytes, mapped when read, so that a large
-set needs no memory of its own), ``points.npy``, ``boxes.npy``, ``pictures.npy`` and ``meta.json``. It is
-written under a temporary name, by one process while others wait for it, and renamed.
+set needs no memory of its own), ``points.npy``, ``boxes.npy``, ``pictures.npy`` and ``meta.json``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +16,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.errors import EdgekdError, InputError, MachineError
-from edgekd.storage import locked, read_array, read_json
+from edgekd.errors import EdgekdError, InputError
+from edgekd.recipes.cache import cached_folder
+from edgekd.storage import read_array, read_json
 
 
 @dataclass(frozen=True)
@@ -105,41 +102,14 @@ def stored_faces(cache: Path, kind: str, key: Mapping[str, Any], write: Callable
         MachineError: the cache cannot be written (disk full, no permission).
         InputError: the store was changed.
     """
-    folder = store_folder(cache, kind, key)
-    if not folder.exists():
-        _write_whole(folder, write)
-    return _open(folder)
 
+    def fill(folder: Path) -> None:
+        with open(folder / "images.u8", "wb") as file:
+            writer = FacesWriter(file)
+            write(writer)
+        writer.close(folder)
 
-def store_folder(cache: Path, kind: str, key: Mapping[str, Any]) -> Path:
-    """Where the store of ``kind`` for ``key`` is, or would be."""
-    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:16]
-    return cache / f"{kind}-{digest}"
-
-
-def _write_whole(folder: Path, write: Callable[[FacesWriter], None]) -> None:
-    temporary = folder.with_name(f".{folder.name}.partial")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock")):
-            if folder.exists():  # written by the process that this one waited for
-                return
-            shutil.rmtree(temporary, ignore_errors=True)  # a killed process's
-            try:
-                temporary.mkdir()
-                with open(temporary / "images.u8", "wb") as file:
-                    writer = FacesWriter(file)
-                    write(writer)
-                writer.close(temporary)
-                os.rename(temporary, folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise MachineError(
-            f"the face cache {folder} cannot be written",
-            error.strerror or str(error),
-            "free space there, or name another folder: --set data.cache=FOLDER",
-        ) from error
+    return _open(cached_folder(cache, kind, key, fill))
 
 
 def _open(folder: Path) -> Faces:

@@ -26,6 +26,7 @@ from edgekd.contracts import (
 from edgekd.errors import InputError, MachineError
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.nn.quantization import quantize, quantize_openvino
+from edgekd_targets.openvino import deform_conv
 from edgekd_targets.openvino.keep_float import mark, settle
 from edgekd_targets.openvino.runtime import OpenVinoSession, reason
 
@@ -105,8 +106,10 @@ def reference(built: Built, io: IoSpec) -> Session:
 def _read(path: Path) -> Any:
     import openvino
 
+    core = openvino.Core()
+    core.add_extension(deform_conv.extension())
     try:
-        return openvino.Core().read_model(path)
+        return core.read_model(path)
     except RuntimeError as error:
         kind = {".onnx": "ONNX", ".tflite": "TFLite"}[path.suffix]
         raise MachineError(f"OpenVINO's {kind} front end cannot read the graph", reason(error)) from None

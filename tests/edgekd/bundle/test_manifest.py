@@ -32,6 +32,14 @@ def test_it_is_plain_json_that_any_language_reads(manifest, tmp_path):
     assert read.relative_loss == np.inf
 
 
+def test_a_figure_that_the_test_set_could_not_give_is_read_back_as_none(manifest, tmp_path):
+    told = manifest.provenance.model_copy(update={"teacher_to_student": {"student": {"large": np.nan, "small": 1.0}}})
+    write_manifest(tmp_path, manifest.model_copy(update={"provenance": told}))
+    read = read_manifest(tmp_path).provenance.teacher_to_student["student"]
+    assert np.isnan(read["large"])
+    assert read["small"] == 1
+
+
 def test_an_unknown_key_or_a_wrong_type_is_damage(manifest, tmp_path):
     for change in ({"more": 1}, {"precision": "int9"}, {"gates": "none"}):
         data = json.loads(manifest.model_dump_json()) | change | {"sha256": ""}
