@@ -55,7 +55,7 @@ def streaming(truths: Sequence[Arrays], latencies_ms: Sequence[float], seed: int
     for run in runs(truths):
         fps = float(truths[run.start]["fps"])
         outputs: list[tuple[float, int]] = []  # time, position
-        taken = []
+        taken: list[int] = []
         now, last = 0.0, -1
         while (frame := int(now + _SLACK)) < len(run):
             if frame == last:

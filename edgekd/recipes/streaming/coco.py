@@ -95,6 +95,7 @@ class CocoSet:
     """One annotation file's clips, in order of their sequences, and what was left out or mended, by kind."""
 
     clips: Sequence[Clip]
+    paths: frozenset[Path]
     sha256: str
     notes: dict[str, int]
 
@@ -114,7 +115,7 @@ def read_coco(folder: Path, split: str, fps: float) -> CocoSet:
     images = _in_order(content, file)
     boxes, notes = _boxes(content, file)
     root = _root(folder, content)
-    clips = []
+    clips, every = [], []
     for sequence in sorted({image.sequence for image in images}):
         own = [image for image in images if image.sequence == sequence]
         sizes = {(image.width, image.height): image.name for image in own}
@@ -129,9 +130,10 @@ def read_coco(folder: Path, split: str, fps: float) -> CocoSet:
         notes["gaps in frame numbers"] += int((np.diff(ids) > 1).sum())
         place = root / content.seq_dirs[sequence] if content.seq_dirs else root
         paths = [place / image.name for image in own]
+        every += paths
         clips.append(Clip(sequence, FileFrames(paths, *sizes), ids, [boxes[image.id] for image in own], fps))
-    _all_there(clips, file)
-    return CocoSet(clips, sha256_file(file), {name: count for name, count in notes.items() if count})
+    _all_there(every, file)
+    return CocoSet(clips, frozenset(every), sha256_file(file), {name: count for name, count in notes.items() if count})
 
 
 def called(kind: str, train: CocoSet, val: CocoSet) -> str:
@@ -223,8 +225,7 @@ def _boxes(content: _File, file: Path) -> tuple[dict[int, NDArray[np.float32]], 
     return {number: np.array(own, np.float32).reshape(-1, 5) for number, own in found.items()}, notes
 
 
-def _all_there(clips: Sequence[Clip], file: Path) -> None:
-    paths = [path for clip in clips if isinstance(clip.frames, FileFrames) for path in clip.frames.paths]
+def _all_there(paths: Sequence[Path], file: Path) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise InputError(

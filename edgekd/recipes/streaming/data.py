@@ -170,8 +170,7 @@ def datasets(config: Any, cache: Path, progress: Progress) -> Datasets:
 def _on_disk(config: Any, kind: str, folder: Path) -> Datasets:
     """Training half, the last of it for validation; the validation half is the test set, as everybody's is."""
     fitted, judged = (read_coco(folder, split, config.data.fps) for split in ("train", "val"))
-    shared = {p for c in fitted.clips for p in c.frames.paths} & {p for c in judged.clips for p in c.frames.paths}
-    if shared:
+    if shared := fitted.paths & judged.paths:
         raise InputError(f"{folder}: train and val share {len(shared)} frames", f"{min(shared)} is one of them")
     count = min(config.data.val, len(fitted.clips) - 1)
     if count < 1:

@@ -149,13 +149,11 @@ class Pipeline:
         """Frames that follow each other, each with the boxes that were forecast from the one before it."""
         if len(raws) == 1:
             return self.draw(raws, predictions, references)
-        true = references or [None] * len(raws)
-        return drawing.strip(
-            [
-                drawing.draw_boxes(_picture(raw), said, truth)
-                for raw, said, truth in zip(raws[1:], predictions, true, strict=False)
-            ]
-        )
+        later = [
+            drawing.draw_boxes(_picture(raw), said, references[k] if references else None)
+            for k, (raw, said) in enumerate(zip(raws[1:], predictions, strict=False))
+        ]
+        return drawing.strip(later)
 
 
 def detections(rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

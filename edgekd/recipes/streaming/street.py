@@ -19,7 +19,7 @@ from edgekd.recipes.streaming.street_backdrop import Backdrop, View
 from edgekd.recipes.streaming.street_solids import Camera, Light, Patch, paint
 from edgekd.recipes.streaming.street_traffic import SIGHT, Ride, Thing, cast, layout, ride
 
-VERSION = 1  # part of the cache's key: raised when drawn streets change
+VERSION = 2  # part of the cache's key: raised when drawn streets change
 LEAST_SIDE = 3.0  # px; smaller things have no box
 LEAST_SEEN = 0.25  # of a thing's part in the picture
 

@@ -99,15 +99,15 @@ class Backdrop:
     def __init__(self, rng: np.random.Generator, layout: Layout, end: float) -> None:
         self.layout = layout
         self.rows = [Houses(rng, -60.0, end + FARTHEST + 40.0) for _ in range(4)]
-        grain = rng.standard_normal((_TILE, _TILE)).astype(np.float32)
+        grain: NDArray = rng.standard_normal((_TILE, _TILE)).astype(np.float32)
         for axis in (0, 1):
             grain = grain + np.roll(grain, 1, axis)
         self.grain = grain / grain.std()
-        patches = np.repeat(np.repeat(rng.standard_normal((32, 32)), 8, 0), 8, 1).astype(np.float32)
+        patches: NDArray = np.repeat(np.repeat(rng.standard_normal((32, 32)), 8, 0), 8, 1).astype(np.float32)
         for shift in (1, 2, 4, 3, 5):
             for axis in (0, 1):
                 patches = (patches + np.roll(patches, shift, axis)) / 2
-        self.patches = patches / patches.std()
+        self.patches: NDArray = patches / patches.std()
         self.asphalt = rng.uniform(72, 112) * np.array([1.0, 1.0, rng.uniform(1.0, 1.05)], np.float32)
         self.paving = rng.uniform(120, 160) * np.array([1.0, 0.98, 0.94], np.float32)
         self.double_line = bool(rng.random() < 0.7)
@@ -141,9 +141,8 @@ class Backdrop:
         haze = np.array(light.haze, np.float32)
         zenith = haze * np.array([0.55, 0.72, 1.0], np.float32)
         up = np.clip(-down / 0.45, 0.0, 1.0)[:, None]
-        x = ((view.heading + np.arctan(across)) * 90).astype(np.int64) % _TILE
-        y = (np.clip(-down, 0, 2) * 160).astype(np.int64) % _TILE
-        cloud = np.clip(0.35 * self.patches[y[:, None], x[None, :]] + 0.1, 0, 0.6) * up
+        x, y = (view.heading + np.arctan(across)) * 90, np.clip(-down, 0, 2) * 160
+        cloud = np.clip(0.35 * _between(self.patches, y, x) + 0.1, 0, 0.6) * up
         sky = haze + up[:, :, None] * (zenith - haze)
         return np.ascontiguousarray(sky + cloud[:, :, None] * (248.0 - sky), np.float32)
 
@@ -280,6 +279,16 @@ class Backdrop:
         stripes = _band(d / 1.1, 0.5, 0.5, wide / 1.1) * _line(nearest, half + 0.9, 2.6, deep) * on_road
         before = _line(nearest, half + 3.1, 0.45, deep) * on_road * (d > 0)
         return np.clip(white * clear + stripes + before, 0, 1), np.clip(yellow * clear, 0, 1)
+
+
+def _between(tile: NDArray, rows: NDArray, columns: NDArray) -> NDArray:
+    """(rows, columns) of a tile that repeats, bilinear."""
+    down, right = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+    part, along = (rows - down).astype(np.float32)[:, None], (columns - right).astype(np.float32)
+    upper, lower = tile[down % _TILE], tile[(down + 1) % _TILE]
+    lines = upper + part * (lower - upper)
+    left, after = lines[:, right % _TILE], lines[:, (right + 1) % _TILE]
+    return left + along * (after - left)
 
 
 def _line(x: NDArray, at: float, width: float, pixel: NDArray) -> NDArray:

@@ -223,5 +223,6 @@ def _rasterized(
     pixels = np.asarray(image.reduce(fine), np.float32)
     alpha = pixels[:, :, 3] / np.float32(255.0)
     veil = np.float32(light.veil(distance))
-    color = pixels[:, :, :3] * (1 - veil) + alpha[:, :, None] * (veil * np.array(light.haze, np.float32))
-    return Patch(left, top, color, alpha, (*map(float, low), *map(float, high)))
+    seen = pixels[:, :, :3] * (1 - veil) + alpha[:, :, None] * (veil * np.array(light.haze, np.float32))
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    return Patch(left, top, seen, alpha, (x0, y0, x1, y1))

@@ -5,7 +5,7 @@ Speeds are those of a town: cars 6 to 15 m/s, bicycles 3 to 7, walkers 0.8 to 2;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -258,12 +258,9 @@ def _crossings(on: _Cast) -> None:
             hung = ((right + 0.5, before, 2.6, 0.0), (right + 0.5, after, 4.9, arm), (left - 0.5, after, 2.6, 0.0))
             for d, s, low, over in hung:
                 on.add(PADDING, things.pole(low + 1.1, over), on.still(s), on.still(d), on.still(0.0))
-                lamps = [things.traffic_light(low - 0.4 * (over > 0), lit) for lit in range(3)]
-                for back in {0.0, over}:
-                    on.add(
-                        TRAFFIC_LIGHT, lambda k, own=lamps, lit=lit: own[int(lit[k])],
-                        on.still(s - 0.1), on.still(d - back), on.still(0.0), lift=0.2,
-                    )  # fmt: skip
+                shown = _changing([things.traffic_light(low - 0.4 * (over > 0), k) for k in range(3)], lit)
+                for back in sorted({0.0, over}):
+                    on.add(TRAFFIC_LIGHT, shown, on.still(s - 0.1), on.still(d - back), on.still(0.0), lift=0.2)
         elif signal == 2:
             on.add(PADDING, things.pole(2.7), on.still(before), on.still(right + 0.5), on.still(0.0))
             on.add(
@@ -275,13 +272,18 @@ def _crossings(on: _Cast) -> None:
             place = -rng.uniform(0.0, 60.0)
             speed = rng.uniform(4.0, 11.0)
             for _ in range(int(rng.integers(0, 5))):
-                d = (place + speed * on.t) * way - way * wide / 2
-                on.vehicle(on.still(lane_s), d, on.still(way * np.pi / 2), (0.62, 0.08, 0.1, 0.1, 0.1))
+                across = (place + speed * on.t) * way - way * wide / 2
+                on.vehicle(on.still(lane_s), across, on.still(way * np.pi / 2), (0.62, 0.08, 0.1, 0.1, 0.1))
                 place -= rng.uniform(9.0, 30.0)
             for _ in range(int(rng.integers(0, 5))):
                 s = centre + rng.choice([-1.0, 1.0]) * (street.half_crossing + rng.uniform(0.2, 1.8))
-                d = way * (rng.uniform(-14.0, 6.0) + rng.uniform(0.9, 1.9) * on.t)
-                on.walker(on.still(s) + 0.05 * on.t, d)
+                across = way * (rng.uniform(-14.0, 6.0) + rng.uniform(0.9, 1.9) * on.t)
+                on.walker(on.still(s) + 0.05 * on.t, across)
+
+
+def _changing(solids: Sequence[things.Solid], which: NDArray[np.int64]) -> Callable[[int], things.Solid]:
+    """One of the solids at each frame."""
+    return lambda k: solids[int(which[k])]
 
 
 def _scenery(on: _Cast) -> None:

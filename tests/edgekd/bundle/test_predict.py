@@ -127,6 +127,46 @@ def test_two_faces_in_every_frame_are_still_one_frame_each(bundle, video, faces,
         assert sum(1 for _ in container.decode(video=0)) == 5
 
 
+def test_a_video_keeps_its_rate(bundle, faces, tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "slow.mp4"), "w") as container:
+        stream = container.add_stream("h264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for seed in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(seed), format="rgb24")))
+        container.mux(stream.encode())
+    predict(bundle, [str(tmp_path / "slow.mp4")], tmp_path / "out.mp4", threads=1)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].average_rate == 12
+
+
+def test_a_forecast_is_drawn_on_the_picture_that_it_is_of(bundle, faces, tmp_path, monkeypatch):
+    from edgekd.recipes.landmarks.pipeline import Pipeline
+
+    shown = []
+
+    def draw(self, raws, predictions, references=None):
+        shown.append([int(p["of"]) for p in predictions])
+        return Image.fromarray(raws[0]["image"])
+
+    def postprocess(self, outputs, raw):
+        return {"of": raw["image"][0, 0, 0]}
+
+    monkeypatch.setattr(Pipeline, "draw", draw)
+    monkeypatch.setattr(Pipeline, "postprocess", postprocess)
+    monkeypatch.setattr(Pipeline, "forecasts", True, raising=False)
+    monkeypatch.setattr(Pipeline, "restarts", lambda self, raw, before: raw["image"][0, 0, 0] == 3, raising=False)
+    (tmp_path / "frames").mkdir()
+    for k in range(5):
+        Image.new("RGB", (96, 64), (k, k, k)).save(tmp_path / "frames" / f"{k}.png")
+    predict(bundle, [str(tmp_path / "frames")], tmp_path / "drawn", threads=1)
+    assert shown == [[], [0], [1], [], [3]]  # a sequence begins with frame 3
+    shown.clear()
+    predict(bundle, [str(tmp_path / "frames" / "2.png")], tmp_path / "one.png", threads=1)
+    assert shown == [[2]]  # nothing comes after a single picture
+
+
 def test_no_output_draws_nothing(bundle, photo, faces, tmp_path):
     assert len(predict(bundle, [str(photo)], threads=1)) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]

@@ -43,7 +43,7 @@ class Plan:
 class Every:
     """Two sequences of eight; of latencies above 10 ms every second sample is seen. Scores the latency."""
 
-    primary, higher_is_better, units = "score", True, {"score": ""}  # noqa: RUF012
+    primary, higher_is_better, units = "score", True, {"score": ""}
 
     def compute(self, predictions, truths):
         return {"score": 1.0}
@@ -98,7 +98,7 @@ def test_what_is_no_time_is_refused(latency):
 
 def test_metrics_that_know_nothing_of_time_are_refused():
     class Plain:
-        primary, higher_is_better, units = "score", True, {}  # noqa: RUF012
+        primary, higher_is_better, units = "score", True, {}
 
         def compute(self, predictions, truths):
             return {"score": 1.0}

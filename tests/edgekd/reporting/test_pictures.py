@@ -41,6 +41,28 @@ def test_pictures_are_jpegs_inside_the_page_and_the_curve_is_drawn(project):
     assert "Cumulative error distribution" in section
 
 
+def test_a_strip_is_of_samples_that_follow_each_other(project, monkeypatch):
+    from edgekd.recipes.landmarks.pipeline import Pipeline
+
+    (group,), _ = gather(collect())
+    first = {raw["image"].tobytes(): k for k, raw in enumerate(group.raws)}
+    asked = []
+
+    def sheet(self, raws, predictions, references=None):
+        assert len(raws) == len(predictions) == len(references)
+        asked.append([first[raw["image"].tobytes()] for raw in raws])
+        return Image.new("RGB", (900, 300))
+
+    monkeypatch.setattr(Pipeline, "sheet", sheet, raising=False)
+    monkeypatch.setattr(Pipeline, "sheet_samples", 3, raising=False)
+    monkeypatch.setattr(Pipeline, "restarts", lambda self, raw, _: first[raw["image"].tobytes()] == 4, raising=False)
+    pictures_section(collect())
+    assert len(asked) == 2 * SAMPLES
+    for run in asked:
+        end = min(run[0] + 3, 4 if run[0] < 4 else len(group.raws))
+        assert run == [*range(run[0], end)]
+
+
 def test_a_pipeline_that_offers_a_sheet_is_shown_by_it(project, monkeypatch):
     from edgekd.recipes.landmarks.pipeline import Pipeline
 

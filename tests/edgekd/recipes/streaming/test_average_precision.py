@@ -69,7 +69,7 @@ def test_what_was_found_exactly_is_one_and_what_was_not_is_nothing():
     truth = np.array([[2, 0, 0, 10, 10], [2, 50, 50, 90, 90.0]])
     assert average_precision([evidence(truth, np.ones(2), truth)])["AP"] == 1
     assert average_precision([evidence(truth[:0], np.ones(0), truth)])["AP"] == 0
-    assert average_precision([evidence(truth + [[1, 0, 0, 0, 0]], np.ones(2), truth)])["AP"] == 0  # of another class
+    assert average_precision([evidence(truth + np.eye(5)[0], np.ones(2), truth)])["AP"] == 0  # of another class
     half = average_precision([evidence(truth[:1], np.ones(1), truth)])
     assert half["AP"] == pytest.approx(51 / 101)
     assert (half["AP_small"], half["AP_medium"]) == pytest.approx((1, 0))

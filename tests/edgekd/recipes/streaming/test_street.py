@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -54,9 +56,7 @@ def test_every_class_is_on_the_streets():
 
 
 def test_a_frame_of_delay_costs_and_standing_still_is_no_answer(drives):
-    pairs = [
-        (now, after) for frames in drives.values() for (_, now), (_, after) in zip(frames, frames[1:], strict=False)
-    ]
+    pairs = [(now, after) for frames in drives.values() for (_, now), (_, after) in pairwise(frames)]
 
     def score(which):
         said = [{"boxes": pair[which], "scores": np.ones(len(pair[which]))} for pair in pairs]
