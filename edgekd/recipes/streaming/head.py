@@ -16,6 +16,7 @@ from edgekd.recipes.streaming.backbone import Activation, Maps
 STRIDES = (8, 16, 32)
 PRIOR = 0.01  # probability of an object, and of a class, that a fresh head gives
 Sizes = Sequence[tuple[int, int]]  # (rows, columns) of the maps
+Said = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # of one map: box, object, classes
 
 
 class BoxConv(nn.Conv2d, KeepFloat):
@@ -37,10 +38,18 @@ class LevelHead(nn.Module):
             assert layer.bias is not None
             nn.init.constant_(layer.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Said:
         x = self.stem(x)
         box = self.box_tower(x)
-        return torch.cat((self.box(box), self.object(box), self.classes(self.class_tower(x))), dim=1)
+        return self.box(box), self.object(box), self.classes(self.class_tower(x))
+
+
+class Rows(KeepFloat):
+    """What the levels say, place by place: maps (B, 4 + 1 + classes, h, w) in parts -> (B, A, 5 + classes)."""
+
+    def forward(self, levels: list[Said]) -> torch.Tensor:
+        maps = [torch.cat(said, dim=1).flatten(2) for said in levels]
+        return torch.cat(maps, dim=2).transpose(1, 2)
 
 
 class Head(nn.Module):
@@ -49,10 +58,11 @@ class Head(nn.Module):
     def __init__(self, channels: tuple[int, int, int], width: int, classes: int, activation: Activation) -> None:
         super().__init__()
         self.levels = nn.ModuleList(LevelHead(c, width, classes, activation) for c in channels)
+        self.rows = Rows()
 
-    def forward(self, maps: Maps) -> torch.Tensor:
-        said = [level(x).flatten(2) for level, x in zip(self.levels, maps, strict=True)]
-        return torch.cat(said, dim=2).transpose(1, 2)
+    def forward(self, maps: Maps | list[torch.Tensor]) -> torch.Tensor:
+        said: torch.Tensor = self.rows([level(x) for level, x in zip(self.levels, maps, strict=True)])
+        return said
 
 
 def places(sizes: Sizes, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
