@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from edgekd.contracts import Array, Arrays, Session
@@ -14,14 +14,10 @@ def begins(pipeline: Pipeline, raw: Arrays, before: Arrays | None) -> bool:
     return before is None or (isinstance(pipeline, Sequences) and pipeline.restarts(raw, before))
 
 
-def first_sequence(pipeline: Pipeline, raws: Iterable[Arrays]) -> Iterator[Arrays]:
-    """The samples up to where a second sequence begins."""
-    before: Arrays | None = None
-    for raw in raws:
-        if before is not None and begins(pipeline, raw, before):
-            return
-        before = raw
-        yield raw
+def first_sequence(pipeline: Pipeline, raws: Sequence[Arrays]) -> int:
+    """How many samples there are before a second sequence begins."""
+    later = range(1, len(raws))
+    return next((i for i in later if begins(pipeline, raws[i], raws[i - 1])), len(raws))
 
 
 class InOrder:

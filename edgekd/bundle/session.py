@@ -93,5 +93,10 @@ class CarriedState:
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         outputs = self._session.run(self.complete(feeds))
-        self._state = {sink: outputs.pop(source) for source, sink in self.inner.state.items()}
+        self._state = {sink: _own(outputs.pop(source), feeds) for source, sink in self.inner.state.items()}
         return outputs
+
+
+def _own(value: Array, feeds: Arrays) -> Array:
+    """A module may hand a feed through as it is, and that array is the caller's to change."""
+    return value.copy() if any(np.may_share_memory(value, feed) for feed in feeds.values()) else value

@@ -83,7 +83,7 @@ class RunCanonical(Canonical):
 
     def raws(self, count: int) -> list[dict[str, Any]]:
         raws = self.heldout.raws()[:count]
-        return [*first_sequence(self.pipeline, raws)] if self.source.io.state else raws
+        return raws[: first_sequence(self.pipeline, raws)] if self.source.io.state else raws
 
     def feeds(self, count: int) -> list[dict[str, Any]]:
         return [self.pipeline.preprocess(raw) for raw in self.raws(count)]

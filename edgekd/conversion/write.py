@@ -93,8 +93,8 @@ def write_bundle(
 
 
 def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], VectorFacts]:
-    said = [value[0] for value in canonical.reference.outputs.values()]
-    size = sum(np.asarray(value).nbytes for value in [*canonical.feeds(1)[0].values(), *said, *said])
+    outputs = [value[0] for value in canonical.reference.outputs.values()]
+    size = sum(np.asarray(value).nbytes for value in [*canonical.feeds(1)[0].values(), *outputs, *outputs])
     least = LEAST_FRAMES if canonical.source.io.state else 1
     feeds = canonical.feeds(min(VECTORS, max(least, VECTORS_BYTES // max(1, size))))
     count = len(feeds)

@@ -113,3 +113,25 @@ def test_state_of_unknown_size_is_refused():
 
     with pytest.raises(InputError, match=r"state h has a dynamic shape \['rows', 3\]"):
         CarriedState(Dynamic())
+
+
+def test_a_feed_that_is_handed_through_as_state_may_be_changed_by_its_caller():
+    class Delay:
+        """y is the x of the call before, which the session keeps by handing its feed through."""
+
+        io = IoSpec(
+            inputs=(TensorSpec(name="x", shape=AXES), TensorSpec(name="last", shape=AXES)),
+            outputs=(TensorSpec(name="y", shape=AXES), TensorSpec(name="last_next", shape=AXES)),
+            state={"last_next": "last"},
+        )
+
+        def run(self, feeds):
+            return {"y": feeds["last"].copy(), "last_next": feeds["x"]}
+
+        def reset(self):
+            pass
+
+    session, feed = carried(Delay()), x(1)
+    session.run(feed)
+    feed["x"][:] = 9
+    assert float(session.run(x(2))["y"][0, 0]) == 1

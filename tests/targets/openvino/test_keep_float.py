@@ -94,7 +94,7 @@ def test_under_the_bf16_hint_every_marked_node_is_in_fp32_and_the_others_are_not
 
 
 def test_without_the_mark_they_would_be_in_bf16(source, tmp_path):
-    """What the mark is for, and what ``lost_float`` reads back: the same names, built by a builder that ignores them."""
+    """What the mark is for, and what ``lost_float`` reads back: the same names, and a builder that ignores them."""
     import openvino
 
     plain = tmp_path / "model.xml"
