@@ -60,10 +60,11 @@ class RunCanonical(Canonical):
         if not lowerings:
             return None
         module, io = lower(self.source.module, lowerings), self.source.io
+        plain = dict(self.source.module.named_modules())  # a form may bring further modules
         forms = {
-            after.op: after.form
-            for before, after in zip(self.source.module.modules(), module.modules(), strict=True)
-            if isinstance(before, Lowerable) and isinstance(after, Lowerable) and before.form != after.form
+            block.op: block.form
+            for name, block in module.named_modules()
+            if isinstance(block, Lowerable) and block.form != plain[name].form
         }
         if not forms:
             return None

@@ -3,7 +3,7 @@
 Top-down pyramids (FPN, Lin et al. 2017) smooth ``lateral(tap) + enlarged(coarser)`` with a 3x3 convolution, and at
 the finest level that costs more than the rest of the network. But all of it is linear. With U the enlargement, S_t
 the shift by tap t (zeros come in) and W_t the tap's weights, ``sum_t S_t W_t U p = sum_t (S_t U) (W_t p)``: the
-weights are applied to the coarse map, 1/4 or 1/16 of the pixels, and the fixed interpolation ``S_t U``, which is a small
+weights are applied to the coarse map, 1/4 or 1/16 of the pixels, and the fixed interpolation ``S_t U``, a small
 matrix along each axis, to the result. A lateral is a 1x1 convolution of few channels, so it and the 3x3 one are
 one 3x3 convolution of few channels; 1x1 convolutions and enlargements change places freely.
 """
@@ -87,8 +87,9 @@ class EnlargedConvolution(nn.Module):
         across = constant(_shifted(width, len(taps)).transpose(0, 2, 1).reshape(width, -1), coarse)
         down = constant(_shifted(height, len(taps)).reshape(height, -1), coarse)
         wide = across @ coarse  # (B, 3·h, W, C)
-        full = down @ wide.reshape(batch, wide.shape[1], -1)
-        return self.fine(seen) + full.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        full = (down @ wide.reshape(batch, wide.shape[1], -1)).reshape(batch, height, width, -1)
+        # Added with the channels last, as both lie in memory: the other way round one of them is transposed.
+        return (self.fine(seen).permute(0, 2, 3, 1) + full).permute(0, 3, 1, 2)
 
 
 def _shifted(size: int, times: int) -> np.ndarray:

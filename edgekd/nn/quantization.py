@@ -72,7 +72,7 @@ def _onnxruntime(source: Path, out: Path, calibration: Calibration, settings: di
     weight = _choice(settings, "weight", types, "int8")
     method = _choice(settings, "calibration", methods, "minmax")
     per_channel = settings.pop("per_channel", True)
-    excluded = _excluded(onnx.load(source), settings.pop("keep_float", []))
+    excluded = _excluded(onnx.load(source), settings.pop("keep_float", []), _share(settings))
     operators = settings.pop("operators", None)  # None: all that it has a quantizer for
     extra = {
         "ActivationSymmetric": settings.pop("symmetric_activations", False),
@@ -136,7 +136,7 @@ def _nncf(source: Path, out: Path, calibration: Calibration, settings: dict[str,
     import onnx
 
     model = onnx.load(source)
-    excluded = _excluded(model, settings.pop("keep_float", []))
+    excluded = _excluded(model, settings.pop("keep_float", []), _share(settings))
     with _quiet():
         onnx.save(_by_nncf(model, calibration, settings, excluded), str(out))
 
@@ -204,16 +204,30 @@ def _nothing_left(settings: dict[str, Any], recipe: str) -> None:
         raise InputError(f"the quantization recipe {recipe} knows no setting {sorted(settings)[0]!r}")
 
 
-def _excluded(model: Any, keep_float: list[str]) -> list[str]:
-    """``first``, ``last`` (of the nodes that multiply) or a node's name, and all that must stay in fp32 anyway.
+def _share(settings: dict[str, Any]) -> float:
+    """``least_share``: a node with less of the graph's multiply-accumulates than this stays in floating point."""
+    share = settings.pop("least_share", 0.0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise InputError(f"quantization.least_share = {share!r} cannot be used", fix="a share from 0 to 1, like 0.01")
+    return float(share)
+
+
+def _excluded(model: Any, keep_float: list[str], least_share: float = 0.0) -> list[str]:
+    """What stays in floating point: the nodes that ``keep_float`` says, the small ones, and what must anyway.
+
+    Args:
+        keep_float: ``first``, ``last`` (of the nodes that multiply), one of their kinds (``MatMul``), or a node's name.
+        least_share: what a node must do of all multiply-accumulates to be worth quantizing. With a share, nothing
+            but such nodes is quantized: between two of them an addition in int8 saves nothing and loses accuracy.
 
     Raises:
         InputError: no node of that name; the quantizers would take no notice of it.
     """
-    from edgekd.nn.onnx_graph import MAC_OPS, kept_float_nodes
+    from edgekd.nn.onnx_graph import MAC_OPS, kept_float_nodes, macs_by_node
 
     nodes = [node.name for node in model.graph.node if node.op_type in MAC_OPS]
-    named = {"first": nodes[:1], "last": nodes[-1:]}
+    named = {kind: [node.name for node in model.graph.node if node.op_type == kind] for kind in MAC_OPS}
+    named |= {"first": nodes[:1], "last": nodes[-1:]}
     excluded = [name for key in keep_float for name in named.get(key, [key])]
     known = {node.name for node in model.graph.node if node.name}
     for name in excluded:
@@ -221,6 +235,10 @@ def _excluded(model: Any, keep_float: list[str]) -> list[str]:
             raise InputError(
                 f"quantization.keep_float: the graph has no node {name!r}", fix=nearest(name, ["first", "last", *known])
             )
+    if least_share:
+        costs = macs_by_node(model)
+        least = least_share * sum(costs.values())
+        excluded += [n.name for n in model.graph.node if n.name and costs.get(n.output[0], 0) < least]
     return list(dict.fromkeys([*excluded, *kept_float_nodes(model)]))
 
 

@@ -165,8 +165,8 @@ class Recipe:
             with torch.no_grad():
                 theirs = teacher.warping.flows(batch["condition"], batch["clothes"])
                 worn = batch["person"] * batch["worn"]
-                shown = [_warped(warping, batch, flow)[0] for flow in (theirs, flows)]
-                factor = losses.better_teacher(*shown, worn)
+                shown, own = (_warped(warping, batch, flow)[0] for flow in (theirs, flows))
+                factor = losses.better_teacher(shown, own, worn)
             return terms | losses.distillation_terms(flows, theirs, factor) | {"_teacher_better": factor.mean()}
 
         def warp_step(batch: Batch) -> losses.Terms:
@@ -191,7 +191,7 @@ class Recipe:
             keep(folder, tell)
             student.warping.load_state_dict(half.state_dict())
 
-        common = {"frozen": frozen, "samples": samples}
+        common: dict[str, Any] = {"frozen": frozen, "samples": samples}
         return [
             self._stage(f"{role}-warp", "preparation", half, warp_step, train.student_warp, prepare=keep, **common),
             self._stage(role, role, student, step, train.student, prepare=start, slower=student.warping, **common),

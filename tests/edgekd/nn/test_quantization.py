@@ -202,3 +202,26 @@ def test_the_quantizers_own_noise_is_kept_from_the_user_and_logging_is_left_alon
 def test_the_same_calibration_gives_the_same_graph(source, quantized, tmp_path):
     quantize(source, tmp_path / "again.onnx", Streamed(), {"recipe": "onnxruntime"})
     assert (tmp_path / "again.onnx").read_bytes() == quantized["onnxruntime"][0].read_bytes()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_only_nodes_that_are_worth_it_are_quantized_where_a_share_says_so(source, tmp_path, recipe):
+    # middle does 36,864 of the 50,728 multiply-accumulates, first 13,824, last 40
+    quantize(source, tmp_path / "x.onnx", Streamed(4), {"recipe": recipe, "least_share": 0.5})
+    graph = onnx.load(tmp_path / "x.onnx").graph
+    dequantized = {output for node in graph.node if node.op_type == "DequantizeLinear" for output in node.output}
+    held = {node.name for node in graph.node if node.op_type in ("Conv", "Gemm") and node.input[1] in dequantized}
+    assert held == {"middle"}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, True, "half"])
+def test_a_share_that_is_none_is_refused(source, tmp_path, share):
+    with pytest.raises(InputError, match="least_share"):
+        quantize(source, tmp_path / "x.onnx", Streamed(1), {"recipe": "nncf", "least_share": share})
+
+
+def test_a_kind_of_node_can_be_kept_in_floating_point(source, tmp_path):
+    quantize(source, tmp_path / "x.onnx", Streamed(4), {"recipe": "onnxruntime", "keep_float": ["Conv"]})
+    graph = onnx.load(tmp_path / "x.onnx").graph
+    floats = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    assert {"w1", "w2"} <= floats
