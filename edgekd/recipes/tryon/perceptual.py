@@ -24,7 +24,8 @@ WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of the five depths, the shallow
 def load_vgg19(path: Path) -> tuple[Vgg, dict[str, Any]]:
     """VGG19 up to relu5_1, pooling with ``ceil_mode``, and the provenance of its weights.
 
-    They are a ``.safetensors`` file's, or a torch state dict's. What else the file holds (the classifier, deeper layers) is left out.
+    They are a ``.safetensors`` file's, or a torch state dict's. What else the file holds (the classifier, deeper
+    layers) is left out.
 
     Raises:
         InputError: no such file, or no VGG19 of torchvision's names.

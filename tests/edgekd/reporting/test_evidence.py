@@ -121,6 +121,25 @@ def test_control_is_evidence_without_teachers(make_run):
     assert teachers == {"tough": "tough", "student": "tough", "control": "none"}
 
 
+def stages_of(run):
+    return [stage.model_dump(mode="json") for stage in collect([run]).runs[0].record.stages]
+
+
+def test_a_stage_that_only_prepares_another_is_no_evidence(make_run):
+    tough, student, control = stages_of(make_run("before"))
+    half = {**student, "name": "student-warp", "role": "preparation"}
+    run = collect([make_run(record={"stages": [tough, half, student, control]})]).runs[0]
+    assert "student-warp" not in {e.conditions.get("stage") for e in run_evidence(run)}
+
+
+def test_a_teacher_that_was_loaded_is_named_as_one_that_was_trained(make_run):
+    _, student, _ = stages_of(make_run("before"))
+    alone = {**student, "teachers": {"teacher": {"nme": 1.0}}}
+    config = {"seed": 0, "student": {"width": 0.5}, "teacher": {"weights": "best.safetensors"}}
+    run = collect([make_run(record={"stages": [alone], "config": config})]).runs[0]
+    assert {e.conditions["teachers"] for e in run_evidence(run)} == {"teacher"}
+
+
 def test_the_bundle_s_evidence_is_the_whole_road_s(make_run, make_bundle):
     found = collect([make_bundle(make_run())])
     (nme,) = [e for e in bundle_evidence(found.bundles[0], None) if e.metric == "nme"]
