@@ -236,6 +236,7 @@ class Profile(StrictModel):
     precisions: tuple[Precision, ...]
     quantization: tuple[dict[str, Any], ...] = ()  # ways to place int8; ``auto`` races those that pass
     lowerings: dict[str, str] = Field(default_factory=dict)
+    build: dict[str, Any] = Field(default_factory=dict)  # the builder's own settings
     runtime: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("quantization", mode="before")

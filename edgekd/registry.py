@@ -128,9 +128,9 @@ def profiles(target: str) -> dict[str, Path]:
 
 
 def profile(spec: str) -> Profile:
-    """``TARGET[/PROFILE]``, or ``TARGET/path/to/own.toml``; bare means ``default``."""
+    """``TARGET[/PROFILE]``, or ``TARGET/path/to/own.toml``; bare means the target's ``default_profile``, or ``default``."""
     target, _, name = spec.partition("/")
-    name = name or "default"
+    name = name or str(target_entry(target).facts.get("default_profile", "default"))
     known = profiles(target)
     if name.endswith(".toml"):
         path = Path(name)

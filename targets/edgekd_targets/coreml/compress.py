@@ -1,0 +1,100 @@
+"""Fewer bits in an ML Program: weights alone (w8, w4, palette), or weights and activations (int8)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd.contracts import Calibration, IoSpec, Precision
+from edgekd.errors import InputError, MachineError
+from edgekd_targets.coreml.calibration import ranges
+from edgekd_targets.coreml.library import coremltools, quiet
+
+BLOCK = 32  # weights of one output channel that share a scale at 4 bits
+PALETTE_BITS = 6
+SMALLEST = 512  # of a weight that is worth it: below, scales and tables eat what the bits save
+
+
+def compress_weights(model: Any, precision: Precision) -> Any:
+    """Weights of ``precision``, unpacked when the program is loaded; it computes in floating point.
+
+    Raises:
+        InputError: w4 in a program for a system that cannot unpack it.
+    """
+    coreml = coremltools().optimize.coreml
+    if precision == Precision.PALETTE:
+        config = coreml.OpPalettizerConfig(mode="kmeans", nbits=PALETTE_BITS, weight_threshold=SMALLEST)
+        return _applied(coreml.palettize_weights, model, coreml.OptimizationConfig(global_config=config))
+    if precision == Precision.W8:
+        return _applied(coreml.linear_quantize_weights, model, coreml.OptimizationConfig(global_config=_bits(8)))
+    if model.get_spec().specificationVersion < coremltools().target.iOS18:
+        raise InputError("w4 needs iOS 18 or macOS 15", "before, ML Programs know no blocks", "--target coreml/mac")
+    return _applied(coreml.linear_quantize_weights, model, coreml.OptimizationConfig(global_config=_bits(4)))
+
+
+def _bits(bits: int) -> Any:
+    coreml = coremltools().optimize.coreml
+    if bits == 8:
+        return coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
+    return coreml.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype="int4", granularity="per_block", block_size=BLOCK, weight_threshold=SMALLEST
+    )
+
+
+def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str, Any]) -> Any:
+    """Quantize-dequantize pairs around what multiplies, adds and pools, and 8-bit weights.
+
+    Args:
+        way: the profile's ``[quantization]``: ``recipe`` coremltools, ``statistics`` (``calibration.ranges``),
+            ``activation`` (int8, symmetric; uint8, with a zero point), ``keep_float`` names of operations.
+    """
+    chosen = {"recipe": "coremltools", "statistics": "minmax", "activation": "int8", "keep_float": (), **way}
+    chosen.pop("name", None)
+    if strangers := sorted(chosen.keys() - {"recipe", "statistics", "activation", "keep_float"}):
+        raise InputError(f"coreml's quantization knows no setting {strangers[0]!r}")
+    if chosen["recipe"] != "coremltools":
+        raise InputError(f"coreml has no quantization recipe {chosen['recipe']!r}", fix='recipe = "coremltools"')
+    coreml = coremltools().optimize.coreml
+    modes = {"int8": "linear_symmetric", "uint8": "linear"}
+    if chosen["activation"] not in modes:
+        raise InputError(f"quantization.activation = {chosen['activation']!r} cannot be used", fix="int8 or uint8")
+    activation = coreml.OpLinearQuantizerConfig(mode=modes[chosen["activation"]], dtype=chosen["activation"])
+    kept = dict.fromkeys(chosen["keep_float"])
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+        package = Path(folder) / "model.mlpackage"
+        model.save(str(package))
+        found = ranges(package, io, calibration, str(chosen["statistics"]))
+        stats = {name: {"rmin": low, "rmax": high} for name, (low, high) in found.items()}
+        config = coreml.OptimizationConfig(global_config=activation, op_name_configs=kept)
+        model = _paired(model, config, stats)
+    config = coreml.OptimizationConfig(global_config=_bits(8), op_name_configs=kept)
+    return _applied(coreml.linear_quantize_weights, model, config)
+
+
+def _paired(model: Any, config: Any, stats: Mapping[str, Any]) -> Any:
+    """coremltools' own passes for activations, with our statistics: its calibrator runs the model, on macOS only."""
+    from coremltools.converters.mil.mil.passes.graph_pass import PassOption
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+    from coremltools.models.utils import _apply_graph_pass
+
+    passes = []
+    for side in ("prefix", "suffix"):
+        insert = PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
+        insert.set_options([PassOption("config", config), PassOption("activation_stats", dict(stats))])
+        passes.append(insert)
+    passes.append(PASS_REGISTRY["common::dequantize_quantize_pair_elimination"])
+    version = coremltools().target.iOS17
+    return _applied(_apply_graph_pass, model, passes, spec_version=version, skip_model_load=True)
+
+
+def _applied(function: Any, model: Any, *arguments: Any, **keywords: Any) -> Any:
+    try:
+        with quiet(), np.errstate(all="ignore"):
+            return function(model, *arguments, **keywords)
+    except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise MachineError("coremltools cannot compress the program", f"{type(error).__name__}: {said}") from error
