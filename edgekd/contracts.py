@@ -152,6 +152,7 @@ class NodePlacement:
     kernel: str = ""
     macs: int | None = 0
     owner: str = ""  # the node of the typed graph (its name or its first output) that it is, where that is known
+    sides: tuple[str, ...] = ()  # of a typed program's node: which nodes give what it multiplies; "" is a constant
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,7 @@ class Built:
 
     ``typed_onnx`` is the graph with its types in it (Q/DQ, casts), from which a device can rebuild and with
     which the reference session checks the arrow before this one; None where it never was an ONNX, and ``entry``
-    itself holds the types.
+    itself holds the types. ``entry`` may be a folder.
     """
 
     entry: Path
@@ -299,6 +300,9 @@ class Builder(Protocol):
 
     A builder that starts from more than ONNX has ``FORMATS``, the names of ``Source.format`` that it takes, and
     ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
+
+    A builder of what may not run where it is built has ``placement(built, io) -> Placement``: the types of the graph
+    as it was built.
     """
 
     def versions(self) -> dict[str, str]:

@@ -229,47 +229,62 @@ def _try(trial: Trial, canonical: Canonical, profile: Profile, asked: Precision 
         probe = target.probe()
         if not probe.can_run:
             trial.why = f"not run here: {probe.why}"
+            if hasattr(make, "placement"):
+                trial.placement = make.placement(trial.built, io)
+                _check_types(trial, profile, asked)
+                # What the reference said of the typed graph is what a device is held to.
+                trial.witness, trial.witness_from = typed, gate.where
+                _judge_road(trial, canonical, profile, gate.where)
             return
         trial.placement = target.placement(_graph(trial, profile, io))
-        if quantized(precision):
-            trial.kept_float = kept_float(trial.placement, trial.built, trial.way)
-        share = precision_shortfall(trial.placement, precision)
-        if asked is None and precision == Precision.INT8 and LEAST_MIXED <= share.found < share.limit:
-            trial.precision = Precision.MIXED  # nobody asked for int8: this is called what it is
-        elif share.found < share.limit:
-            raise GateError(
-                f"{profile.target}: {precision} was asked and not built",
-                f"{share.found:.0%} of the multiply-accumulates are {precision}, at least {share.limit:.0%} must be"
-                + _most_of(trial),
-                "edgekd inspect shows it by node; ask for another --precision",
-            )
+        _check_types(trial, profile, asked)
         trial.session = target.load(_graph(trial, profile, io))
+        for graph in getattr(target, "variants", lambda graph: [])(_graph(trial, profile, io)):
+            unit = f"{profile.target} {probe.version} on {graph.options['device']}, here"
+            said = canonical.witness(target.load(graph))
+            gate = canonical.judge(
+                f"{profile.target} {precision} graph → built, {graph.options['device']}", typed, said, precision, unit
+            )
+            trial.gates.append(gate)
+            require(gate)
         trial.witness = canonical.witness(trial.session)
-        gate = canonical.judge(
-            f"{profile.target} {precision} graph → built",
-            typed,
-            trial.witness,
-            precision,
-            f"{profile.target} {probe.version}, here",
-        )
+        where = f"{profile.target} {probe.version}, here"
+        gate = canonical.judge(f"{profile.target} {precision} graph → built", typed, trial.witness, precision, where)
         trial.gates.append(gate)
         require(gate)
-        # Two arrows that each lose a little must not lose too much together.
-        gate = canonical.judge(
-            f"{canonical.origin} → {profile.target} {precision}, whole road",
-            canonical.first,
-            trial.witness,
-            precision,
-            f"{profile.target} {probe.version}, here",
-        )
-        trial.gates.append(gate)
-        require(gate)
+        _judge_road(trial, canonical, profile, where)
     except EdgekdError as error:
         trial.error = error
     except ModuleNotFoundError as error:  # this precision needs what is not here; another one may not
         trial.error = not_installed(error)
         if trial.error is None:
             raise
+
+
+def _check_types(trial: Trial, profile: Profile, asked: Precision | None) -> None:
+    """Raises GateError where the placement shows another precision than the one that was asked for."""
+    assert trial.placement is not None
+    if quantized(trial.precision):
+        trial.kept_float = kept_float(trial.placement, trial.built, trial.way)
+    share = precision_shortfall(trial.placement, trial.precision)
+    if asked is None and trial.precision == Precision.INT8 and LEAST_MIXED <= share.found < share.limit:
+        trial.precision = Precision.MIXED  # nobody asked for int8: this is called what it is
+    elif share.found < share.limit:
+        raise GateError(
+            f"{profile.target}: {trial.precision} was asked and not built",
+            f"{share.found:.0%} of the multiply-accumulates are {trial.precision}, at least {share.limit:.0%} must be"
+            + _most_of(trial),
+            "edgekd inspect shows it by node; ask for another --precision",
+        )
+
+
+def _judge_road(trial: Trial, canonical: Canonical, profile: Profile, where: str) -> None:
+    """Two arrows that each lose a little must not lose too much together."""
+    assert trial.witness is not None
+    arrow = f"{canonical.origin} → {profile.target} {trial.precision}, whole road"
+    gate = canonical.judge(arrow, canonical.first, trial.witness, trial.precision, where)
+    trial.gates.append(gate)
+    require(gate)
 
 
 def _kind(canonical: Canonical) -> str:

@@ -74,13 +74,17 @@ class Canonical(ABC):
 
 @dataclass
 class Trial:
-    """One candidate of one target: built, read back, judged. ``way`` places its int8, where it has any."""
+    """One candidate of one target: built, read back, judged. ``way`` places its int8, where it has any.
+
+    ``witness`` is what it says as it was built, asked of ``witness_from``.
+    """
 
     precision: Precision
     built: Built
     gates: list[GateRecord]
     way: Mapping[str, Any] = field(default_factory=dict)
     witness: Witness | None = None
+    witness_from: str = "this runtime, at export"
     session: Session | None = None
     placement: Placement | None = None
     kept_float: tuple[KeptFloat, ...] = ()

@@ -48,8 +48,8 @@ def write_bundle(
     """Copies what was built, adds vectors, README and manifest, and renames the folder into place."""
     facts = canonical.facts(folder)
     with whole_folder(folder, overwrite) as temporary:
-        for file in sorted(chosen.built.entry.parent.iterdir()):
-            shutil.copyfile(file, temporary / file.name)
+        made = chosen.built.entry.parent
+        shutil.copytree(made, temporary, dirs_exist_ok=True, copy_function=shutil.copyfile)
         typed = chosen.built.typed_onnx
         entry = GraphEntry(
             entry=chosen.built.entry.name, typed_onnx=typed.name if typed else None, io=canonical.source.io
@@ -118,7 +118,7 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], Vec
         samples=count,
         feeds_tolerance=FEEDS_TOLERANCE,
         outputs_tolerance=tolerance,
-        built_outputs_from="this runtime, at export" if built is not None else "the fp32 reference",
+        built_outputs_from=chosen.witness_from if built is not None else "the fp32 reference",
     )
     return arrays, facts
 
@@ -131,7 +131,7 @@ def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) ->
     return f"""# {name}
 
 {said.what} for {profile.target} ({profile.title}), {chosen.precision}.
-{said.found}
+{said.found}{_not_run(chosen)}
 
 {inputs}
 {outputs}
@@ -147,6 +147,10 @@ import edgekd
 
 `manifest.json` holds the proof: gates, precision as built, provenance, licences, sha256 of every file.
 """
+
+
+def _not_run(chosen: Trial) -> str:
+    return "" if chosen.session is not None else f"\nIt was {chosen.why}; the figures are {chosen.gates[-1].where}'s."
 
 
 def _tensor(spec: TensorSpec) -> str:

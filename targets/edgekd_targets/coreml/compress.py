@@ -71,7 +71,8 @@ def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str,
         stats = {name: {"rmin": low, "rmax": high} for name, (low, high) in found.items()}
         config = coreml.OptimizationConfig(global_config=activation, op_name_configs=kept)
         model = _paired(model, config, stats)
-    config = coreml.OptimizationConfig(global_config=_bits(8), op_name_configs=kept)
+    weights = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)  # or a product is half int8
+    config = coreml.OptimizationConfig(global_config=weights, op_name_configs=kept)
     return _applied(coreml.linear_quantize_weights, model, config)
 
 

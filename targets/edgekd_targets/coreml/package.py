@@ -21,7 +21,6 @@ _AGAIN = "copy the whole folder again, or export again"
 _BLOB, _BLOB_MARK = struct.Struct("<IIQQ"), 0xDEADBEEF  # mark, type, bytes, offset of the values
 _FLOATS = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64"}
 _CONVERTS = ("cast", "quantize", "dequantize")
-_NOT_COMPUTED = ("const",)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def operations(spec: Any) -> Iterator[Operation]:
 def inputs(spec: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:
     """dtype and shape of each input of the program; state is none."""
     return {
-        named.name: (_numpy_name(value.dtype), value.shape)
+        named.name: (value.dtype.lower(), value.shape)
         for named in spec.mlProgram.functions[FUNCTION].inputs
         if named.type.WhichOneof("type") == "tensorType"
         for value in (_value(named.type),)
@@ -98,6 +97,11 @@ def inputs(spec: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:
 
 def outputs(spec: Any) -> list[str]:
     return [feature.name for feature in spec.description.output]
+
+
+def states(spec: Any) -> list[str]:
+    """Names of Core ML's own state."""
+    return [feature.name for feature in spec.description.state]
 
 
 def pictures(spec: Any) -> list[str]:
@@ -110,21 +114,24 @@ def typed_nodes(spec: Any, device: str) -> tuple[NodePlacement, ...]:
 
     A multiplication is int8 where both sides were quantized: what it reads comes from ``dequantize``, and its weight
     is stored in 8 bits. Its own inputs are floating point again, as in any graph of quantize-dequantize pairs.
+    Weights that are unpacked (``constexpr_...``) are nodes too, which convert.
     """
     known = {op.output: op for op in operations(spec)}
     values = {op.output: op.value for op in known.values()}
     values |= {name: Value(dtype, shape) for name, (dtype, shape) in inputs(spec).items()}
+    stored = {name for name, op in known.items() if op.op == "const"}
     nodes = []
     for op in known.values():
-        if op.op in _NOT_COMPUTED or op.op.startswith("constexpr_"):
+        if op.output in stored:
             continue
         macs = _macs(op, values)
         precision = _FLOATS.get(op.value.dtype, op.value.dtype.lower())
-        if op.op in _CONVERTS:
+        if op.op in _CONVERTS or op.op.startswith("constexpr_"):
             precision = "convert"
         elif macs != 0 and all(_in_8_bits(side, known) for side in _sides(op)):
             precision = "int8"
-        nodes.append(NodePlacement(op.output, op.op, precision, device, "", macs, op.output))
+        sides = tuple("" if side in stored else side for side in _sides(op)) if macs != 0 else ()
+        nodes.append(NodePlacement(op.output, op.op, precision, device, "", macs, op.output, sides))
     return tuple(nodes)
 
 
@@ -173,10 +180,6 @@ def _value(kind: Any) -> Value:
     shape = tuple(d.constant.size if d.WhichOneof("dimension") == "constant" else None for d in tensor.dimensions)
     names = type(kind).DESCRIPTOR.file.enum_types_by_name["DataType"].values_by_number
     return Value(names[tensor.dataType].name, shape)
-
-
-def _numpy_name(dtype: str) -> str:
-    return dtype.lower()
 
 
 def _check_weights(path: Path, spec: Any) -> None:

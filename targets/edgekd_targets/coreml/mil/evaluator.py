@@ -8,7 +8,9 @@ says, not what one of them does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,8 @@ class Evaluator:
 
         with torch.inference_mode():
             for op, function in self._steps:
-                results = function(**{name: value(var) for name, var in op.inputs.items()})
+                given = {name: value(var) for name, var in op.inputs.items()}
+                results = function(**{**dict.fromkeys(_left_out(function)), **given})
                 several = results if isinstance(results, (list, tuple)) else (results,)
                 for var, result in zip(op.outputs, several, strict=True):
                     values[var.name] = result.to(_type(var))
@@ -133,6 +136,13 @@ class MilReference:
 
     def reset(self) -> None:
         self._states = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in self._evaluator.state.items()}
+
+
+@cache
+def _left_out(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Inputs that a program may leave out: those without a default are then None."""
+    parameters = signature(function).parameters.values()
+    return tuple(p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is p.empty)
 
 
 def _constant(var: Any, value: Any) -> Any:
