@@ -157,7 +157,7 @@ def _in_8_bits(name: str, known: dict[str, Operation]) -> bool:
 
 
 def _macs(op: Operation, values: dict[str, Value]) -> int | None:
-    """Weights times positions; None where an axis may be any size."""
+    """Weights times positions. An axis of any size counts as 1; None where a side is not in the program."""
     if op.op not in ("conv", "conv_transpose", "linear", "matmul"):
         return 0
     left, right = (values[name].shape if name in values else None for name in _sides(op))
@@ -171,8 +171,7 @@ def _macs(op: Operation, values: dict[str, Value]) -> int | None:
         counted = (op.value.shape, right[1:])
     else:
         counted = (op.value.shape, left[-1:])
-    sizes = [axis for part in counted for axis in part]
-    return None if None in sizes else prod(size for size in sizes if size is not None)
+    return prod(axis or 1 for part in counted for axis in part)
 
 
 def _value(kind: Any) -> Value:

@@ -84,6 +84,11 @@ def threshold(x: Tensor, alpha: float) -> Tensor:
     return torch.clamp(x, min=alpha)
 
 
+@op("thresholded_relu")
+def thresholded_relu(x: Tensor, alpha: float) -> Tensor:
+    return torch.where(x >= alpha, x, torch.zeros_like(x))
+
+
 @op("leaky_relu")
 def leaky_relu(x: Tensor, alpha: float) -> Tensor:
     return F.leaky_relu(x, alpha)

@@ -14,7 +14,11 @@ _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _MAX_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_MODES = {"constant": "zeros", "border": "border", "reflection": "reflection"}
+# torch reflects at the outer pixels' centres where corners are aligned, and at their edges where not: MIL names both
+_MODES = {
+    (False, "constant"): "zeros", (False, "border"): "border", (False, "symmetric"): "reflection",
+    (True, "constant"): "zeros", (True, "border"): "border", (True, "reflection"): "reflection",
+}  # fmt: skip
 
 
 def _padding(pad_type: str, pad: Any, sizes: list[int], kernel: list[int], strides: list[int]) -> list[int]:
@@ -160,7 +164,7 @@ def resample(
     """``coordinates`` (B, H, W, 2) hold x, y of the place to read at.
 
     Raises:
-        NotImplementedError: a mode that torch has not: padding with another constant than 0, or symmetric.
+        NotImplementedError: a mode that torch has not: padding with another constant than 0, or reflected in its other way.
     """
     if coordinates_mode == "normalized_zero_to_one":
         coordinates = 2 * coordinates - 1
@@ -168,11 +172,10 @@ def resample(
         high, wide = x.shape[2:]
         steps = torch.tensor([wide - 1, high - 1] if align_corners else [wide, high], dtype=x.dtype)
         coordinates = 2 * coordinates / steps - 1 if align_corners else (2 * coordinates + 1) / steps - 1
-    if padding_mode not in _MODES or (padding_mode == "constant" and padding_value != 0):
-        raise NotImplementedError(f"resample with padding_mode {padding_mode} of {padding_value}")
-    return F.grid_sample(
-        x, coordinates, mode=sampling_mode, padding_mode=_MODES[padding_mode], align_corners=align_corners
-    )
+    mode = _MODES.get((align_corners, padding_mode))
+    if mode is None or (padding_mode == "constant" and padding_value != 0):
+        raise NotImplementedError(f"resample with padding_mode {padding_mode}, {padding_value}, corners {align_corners}")
+    return F.grid_sample(x, coordinates, mode=sampling_mode, padding_mode=mode, align_corners=align_corners)
 
 
 @op("upsample_bilinear")

@@ -181,6 +181,18 @@ def scatter_nd(
     return data.index_put(places, updates, accumulate=mode == "add")
 
 
+@op("scatter")
+def scatter(
+    data: Tensor, indices: Tensor, updates: Tensor, axis: int, mode: str, validate_indices: bool | None = None
+) -> Tensor:
+    """Raises NotImplementedError for the modes that neither set nor add."""
+    if mode not in ("update", "add"):
+        raise NotImplementedError(f"scatter with mode {mode}")
+    changed = data.movedim(axis, 0).clone()
+    moved = updates.movedim(tuple(range(axis, axis + indices.dim())), tuple(range(indices.dim())))
+    return changed.index_put((indices.long(),), moved, accumulate=mode == "add").movedim(0, axis)
+
+
 @op("shape")
 def shape(x: Tensor) -> Tensor:
     return torch.tensor(x.shape, dtype=torch.int32)
@@ -223,7 +235,7 @@ def topk(
 
 @op("argsort")
 def argsort(x: Tensor, axis: int, ascending: bool) -> Tensor:
-    return torch.argsort(x, axis, descending=not ascending, stable=True)
+    return torch.argsort(x, dim=axis, descending=not ascending, stable=True)
 
 
 @op("non_zero")
