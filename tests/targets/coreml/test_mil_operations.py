@@ -56,13 +56,15 @@ for _name in (
     simple(_name, getattr(torch, _name))
 for _name in ("sqrt", "rsqrt", "log"):
     simple(_name, getattr(torch, _name), positive=True)
-for _name in ("relu6", "silu", "softplus", "softsign", "leaky_relu", "elu", "hardswish", "hardsigmoid", "mish"):
+for _name in ("relu6", "silu", "softplus", "leaky_relu", "elu", "hardswish", "hardsigmoid", "mish"):
     simple(_name, getattr(F, _name))
 simple("acos", lambda x: torch.acos(torch.tanh(x)))
 simple("asin", lambda x: torch.asin(torch.tanh(x)))
+simple("threshold", lambda x: F.threshold(x, 0.2, 0.2))
+simple("as_it_came", lambda x: (x, x + 1))
 simple("gelu", F.gelu)
 simple("gelu_tanh", lambda x: F.gelu(x, approximate="tanh"))
-for _name in ("add", "sub", "mul", "maximum", "minimum", "remainder"):
+for _name in ("add", "sub", "mul", "maximum", "minimum"):
     simple(_name, getattr(torch, _name), 2)
 simple("div", torch.div, 2, positive=True)
 simple("pow", torch.pow, 2, positive=True)
@@ -119,6 +121,27 @@ def matrix_products(rng: random.Random) -> Any:
 
 
 @case
+def one_hot(rng: random.Random) -> Any:
+    return lambda x: F.one_hot((3 * x).abs().clamp(0, 4).long(), 5).float(), [drawn(3, 4)]
+
+
+@case
+def writing_at_places(rng: random.Random) -> Any:
+    places = torch.tensor([[rng.randrange(5), rng.randrange(6)] for _ in range(3)])
+
+    def function(x: Tensor, y: Tensor) -> Tensor:
+        return x.index_put((places[:, 0], places[:, 1]), y)
+
+    return function, [drawn(5, 6, 2), drawn(3, 2)]
+
+
+@case
+def reading_at_places(rng: random.Random) -> Any:
+    rows, columns = (torch.tensor([rng.randrange(5) for _ in range(3)]) for _ in range(2))
+    return lambda x: x[rows, columns], [drawn(5, 6, 2)]
+
+
+@case
 def einsum(rng: random.Random) -> Any:
     return lambda x, y: torch.einsum("bchw,bcxy->bhwxy", x, y), [drawn(1, 2, 3, 4), drawn(1, 2, 2, 2)]
 
@@ -142,10 +165,9 @@ def convolution_padded_to_the_same(rng: random.Random) -> Any:
 
 @case
 def transposed_convolution(rng: random.Random) -> Any:
-    groups, stride = rng.choice([1, 2]), rng.randint(2, 3)
-    layer = nn.ConvTranspose2d(
-        4, 6, rng.randint(2, 4), stride, rng.randint(0, 1), rng.randint(0, 1), groups, rng.random() < 0.5
-    )
+    groups, pad = rng.choice([1, 2]), rng.randint(0, 1)
+    more = rng.randint(0, pad)  # coremltools refuses a wider output without padding
+    layer = nn.ConvTranspose2d(4, 6, rng.randint(2, 4), rng.randint(2, 3), pad, more, groups, rng.random() < 0.5)
     return layer, [drawn(1, 4, 5, 6)]
 
 
@@ -329,6 +351,35 @@ def test_an_operation_is_what_torch_computes(name, seed):
     for one, other in zip(said, wanted, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_sizes_that_are_known_only_when_fed_are_followed(rows):
+    library, layer = coremltools(), frozen(nn.Linear(6, 4))
+
+    def function(x: Tensor) -> Tensor:
+        joined = torch.cat([layer(x).reshape(x.shape[0], 2, 2).flatten(1), torch.ones(x.shape[0], 1)], 1)
+        return joined * x.shape[0]
+
+    with quiet():
+        program = library.convert(
+            torch.jit.trace(Module(function), drawn(2, 6), check_trace=False),
+            inputs=[library.TensorType(name="x", shape=(library.RangeDim(1, 9, 2), 6))],
+            convert_to="milinternal",
+            minimum_deployment_target=library.target.iOS17,
+            compute_precision=library.precision.FLOAT32,
+        )
+    SEEN.update(op.op_type for op in program.functions["main"].operations)
+    x = drawn(rows, 6)
+    (said,) = Evaluator(program).run({"x": x.numpy()}).values()
+    np.testing.assert_allclose(said.numpy(), function(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_reciprocal_is_what_the_program_says_and_not_what_torch_says():
+    """coremltools writes 1 / x as ``inverse``, which adds 0.0001: on the device as here."""
+    x = torch.rand(3, 4) + 0.1
+    (said,) = Evaluator(program_of(torch.reciprocal, [x])).run({"in0": x.numpy()}).values()
+    np.testing.assert_allclose(said.numpy(), (1 / (x + 1e-4)).numpy(), rtol=1e-6)
 
 
 def test_no_operation_of_the_evaluator_goes_untested():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd_targets.coreml.mil.registry import OPS, ints, op
+from edgekd_targets.coreml.mil.registry import ints, op
 
 # MIL's gelu in its three modes
 _GELU: dict[str, Callable[[Tensor], Tensor]] = {
@@ -28,7 +28,7 @@ for _name, _function in {
     "abs": torch.abs, "ceil": torch.ceil, "cos": torch.cos, "sin": torch.sin, "tan": torch.tan, "atan": torch.atan,
     "acos": torch.acos, "asin": torch.asin, "exp": torch.exp, "exp2": torch.exp2, "floor": torch.floor,
     "erf": torch.erf, "logical_not": torch.logical_not, "relu": torch.relu, "relu6": F.relu6, "round": torch.round,
-    "sigmoid": torch.sigmoid, "sign": torch.sign, "silu": F.silu, "softplus": F.softplus, "softsign": F.softsign,
+    "sigmoid": torch.sigmoid, "sign": torch.sign, "silu": F.silu, "softplus": F.softplus,
     "sqrt": torch.sqrt, "square": torch.square, "tanh": torch.tanh, "cosh": torch.cosh, "sinh": torch.sinh,
     "identity": torch.clone,
 }.items():  # fmt: skip
@@ -45,7 +45,7 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tenso
 
 for _name, _both in {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "maximum": torch.maximum, "minimum": torch.minimum,
-    "pow": torch.pow, "floor_div": _floor_div, "mod": torch.remainder, "equal": torch.eq, "not_equal": torch.ne,
+    "pow": torch.pow, "floor_div": _floor_div, "equal": torch.eq, "not_equal": torch.ne,
     "greater": torch.gt, "greater_equal": torch.ge, "less": torch.lt, "less_equal": torch.le,
     "logical_and": torch.logical_and, "logical_or": torch.logical_or, "logical_xor": torch.logical_xor,
 }.items():  # fmt: skip
@@ -109,11 +109,6 @@ def sigmoid_hard(x: Tensor, alpha: float, beta: float) -> Tensor:
     return torch.clamp(alpha * x + beta, 0, 1)
 
 
-@op("scaled_tanh")
-def scaled_tanh(x: Tensor, alpha: float, beta: float) -> Tensor:
-    return alpha * torch.tanh(beta * x)
-
-
 @op("gelu")
 def gelu(x: Tensor, mode: str) -> Tensor:
     return _GELU[mode](x)
@@ -153,21 +148,12 @@ def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return reduce
 
 
-def _product(x: Tensor, axes: list[int], keepdim: bool) -> Tensor:
-    for axis in sorted((a % x.dim() for a in axes), reverse=True):
-        x = torch.prod(x, axis, keepdim=keepdim)
-    return x
-
-
 for _name, _reduce in {
     "reduce_mean": torch.mean,
     "reduce_sum": torch.sum,
     "reduce_max": torch.amax,
     "reduce_min": torch.amin,
-    "reduce_prod": _product,
-    "reduce_l1_norm": lambda x, axes, keepdim: x.abs().sum(axes, keepdim=keepdim),
     "reduce_l2_norm": lambda x, axes, keepdim: x.square().sum(axes, keepdim=keepdim).sqrt(),
-    "reduce_sum_square": lambda x, axes, keepdim: x.square().sum(axes, keepdim=keepdim),
     "reduce_log_sum_exp": torch.logsumexp,
 }.items():
     op(_name)(_reduction(_reduce))
@@ -191,11 +177,6 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> Tensor
 @op("linear")
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
-
-
-@op("einsum")
-def einsum(values: list[Tensor], equation: str) -> Tensor:
-    return torch.einsum(equation, *values)
 
 
 @op("scaled_dot_product_attention")
@@ -223,6 +204,3 @@ def _along(value: Any, rank: int, axis: int | None) -> Tensor:
     """A scalar, or one number per index of ``axis``, as it broadcasts."""
     found = torch.as_tensor(value).float()
     return found if found.dim() == 0 or axis is None else found.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
-
-
-__all__ = ["OPS"]

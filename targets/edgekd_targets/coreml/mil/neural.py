@@ -145,12 +145,6 @@ def layer_norm(x: Tensor, axes: Any, gamma: Tensor | None, beta: Tensor | None, 
     return scaled if beta is None else scaled + beta.reshape(shape)
 
 
-@op("l2_norm")
-def l2_norm(x: Tensor, epsilon: float) -> Tensor:
-    """Over the last three axes."""
-    return x * torch.rsqrt(x.square().sum((-3, -2, -1), keepdim=True) + epsilon)
-
-
 @op("resample")
 def resample(
     x: Tensor,
@@ -198,21 +192,6 @@ def upsample_nearest_neighbor(x: Tensor, scale_factor_height: float, scale_facto
     return F.interpolate(x, [int(x.shape[2] * scale_factor_height), int(x.shape[3] * scale_factor_width)])
 
 
-@op("resize_nearest_neighbor")
-def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
-    return F.interpolate(x, [target_size_height, target_size_width])
-
-
-@op("resize_bilinear")
-def resize_bilinear(x: Tensor, target_size_height: int, target_size_width: int, sampling_mode: str) -> Tensor:
-    """Raises NotImplementedError for the sampling modes that torch has not."""
-    aligned = {"STRICT_ALIGN_CORNERS": True, "UNALIGN_CORNERS": False}
-    if sampling_mode not in aligned:
-        raise NotImplementedError(f"resize_bilinear with sampling_mode {sampling_mode}")
-    size = [target_size_height, target_size_width]
-    return F.interpolate(x, size, mode="bilinear", align_corners=aligned[sampling_mode])
-
-
 @op("pixel_shuffle")
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     return F.pixel_shuffle(x, upscale_factor)
@@ -221,11 +200,3 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
 @op("pixel_unshuffle")
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     return F.pixel_unshuffle(x, downscale_factor)
-
-
-@op("space_to_depth")
-def space_to_depth(x: Tensor, block_size: int) -> Tensor:
-    """Channels are ordered (row in the block, column in the block, channel), other than pixel_unshuffle's."""
-    batch, channels, high, wide = x.shape
-    blocks = x.reshape(batch, channels, high // block_size, block_size, wide // block_size, block_size)
-    return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, -1, high // block_size, wide // block_size)

@@ -17,14 +17,6 @@ def reshape(x: Tensor, shape: Any) -> Tensor:
     return x.reshape([x.shape[axis] if size == 0 else size for axis, size in enumerate(ints(shape))])
 
 
-@op("reshape_like")
-def reshape_like(x: Tensor, ref_tensors: list[Tensor], begins: Any, ends: Any, end_masks: Any) -> Tensor:
-    sizes: list[int] = []
-    for reference, begin, end, to_the_end in zip(ref_tensors, ints(begins), ints(ends), end_masks.tolist(), strict=True):
-        sizes += reference.shape[begin : None if to_the_end else end]
-    return x.reshape(sizes)
-
-
 @op("transpose")
 def transpose(x: Tensor, perm: Any) -> Tensor:
     return x.permute(ints(perm))
@@ -43,11 +35,6 @@ def expand_dims(x: Tensor, axes: Any) -> Tensor:
 def squeeze(x: Tensor, axes: Any) -> Tensor:
     over = [a % x.dim() for a in ints(axes)] or [a for a, size in enumerate(x.shape) if size == 1]
     return x.reshape([size for axis, size in enumerate(x.shape) if axis not in over])
-
-
-@op("flatten2d")
-def flatten2d(x: Tensor, axis: int) -> Tensor:
-    return x.flatten(0, axis % x.dim() - 1).flatten(1) if axis % x.dim() else x.reshape(1, -1)
 
 
 @op("concat")
@@ -95,14 +82,6 @@ def _mask(mask: Any, rank: int) -> list[bool]:
     return [False] * rank if mask is None else [bool(m) for m in mask.tolist()]
 
 
-@op("slice_by_size")
-def slice_by_size(x: Tensor, begin: Any, size: Any) -> Tensor:
-    for axis, (start, length) in enumerate(zip(ints(begin), ints(size), strict=True)):
-        start %= x.shape[axis]
-        x = x.narrow(axis, start, x.shape[axis] - start if length == -1 else length)
-    return x
-
-
 @op("slice_update")
 def slice_update(
     x: Tensor, update: Tensor, begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any
@@ -138,12 +117,6 @@ def pad(x: Tensor, pad: Any, mode: str, constant_val: float) -> Tensor:
 def crop(x: Tensor, crop_height: Any, crop_width: Any) -> Tensor:
     (top, bottom), (left, right) = ints(crop_height), ints(crop_width)
     return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
-
-
-@op("sliding_windows")
-def sliding_windows(x: Tensor, axis: int, size: int, stride: int) -> Tensor:
-    axis %= x.dim()
-    return x.unfold(axis, size, stride).movedim(-1, axis + 1)
 
 
 @op("gather")
@@ -208,11 +181,6 @@ def fill_like(ref_tensor: Tensor, value: Any) -> Tensor:
     return torch.full(ref_tensor.shape, value)
 
 
-@op("range_1d")
-def range_1d(start: Any, end: Any, step: Any) -> Tensor:
-    return torch.arange(*(v.item() if isinstance(v, Tensor) else v for v in (start, end, step)))
-
-
 @op("band_part")
 def band_part(x: Tensor, lower: int, upper: int) -> Tensor:
     x = x if lower < 0 else torch.triu(x, -lower)
@@ -236,8 +204,3 @@ def topk(
 @op("argsort")
 def argsort(x: Tensor, axis: int, ascending: bool) -> Tensor:
     return torch.argsort(x, dim=axis, descending=not ascending, stable=True)
-
-
-@op("non_zero")
-def non_zero(x: Tensor) -> Tensor:
-    return torch.nonzero(x)
