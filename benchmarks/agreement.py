@@ -361,6 +361,7 @@ class _File:
         self.graph = Graph(path, self.io, Precision(self.precision), self.options)
         self.sha256, self.size_bytes = sha256_file(path), path.stat().st_size
         self.parameters_bytes = self.size_bytes
+        self.graph_name, self.graphs_bytes = "main", {"main": self.size_bytes}
         self.versions: dict[str, str] = {}
 
     def import_runtime(self) -> None:

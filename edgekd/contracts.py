@@ -108,24 +108,59 @@ class TensorSpec(StrictModel):
 
 
 class IoSpec(StrictModel):
-    """Every input and output of one graph. ``state`` maps an output to the input it feeds on the next call."""
+    """Every input and output of one graph, of which the caller feeds and gets those that do not feed each other.
+
+    ``state`` maps an output to the input that it is on the next call; on the first, and after a reset, that input is
+    zeros. ``held`` maps an input to ``GRAPH/OUTPUT``: an output of another graph of the same bundle, computed once and
+    held until that graph is asked again.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     state: dict[str, str] = Field(default_factory=dict)
+    held: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _state_names_exist(self) -> IoSpec:
-        outputs, inputs = {t.name for t in self.outputs}, {t.name for t in self.inputs}
+    def _what_feeds_itself_exists(self) -> IoSpec:
+        outputs, inputs = {t.name: t for t in self.outputs}, {t.name: t for t in self.inputs}
         if len(outputs) < len(self.outputs) or len(inputs) < len(self.inputs):
             raise ValueError("a name stands for two inputs or two outputs")
         for source, sink in self.state.items():
             if source not in outputs or sink not in inputs:
                 raise ValueError(f"state {source} -> {sink}: no such output or input")
+            if outputs[source].shape != inputs[sink].shape or outputs[source].dtype != inputs[sink].dtype:
+                raise ValueError(f"state {source} -> {sink}: the one does not fit into the other")
+        for sink, source in self.held.items():
+            graph, _, output = source.partition("/")
+            if sink not in inputs or not graph or not output:
+                raise ValueError(f"held {sink} <- {source}: no such input, or no GRAPH/OUTPUT")
+        filled = [*self.state.values(), *self.held]
+        if len(set(filled)) < len(filled):
+            raise ValueError("an input is filled from two places")
+        if len(self.state) == len(outputs):
+            raise ValueError("every output is state: nothing is left for the caller")
         return self
 
     def input(self, name: str) -> TensorSpec:
         return next(t for t in self.inputs if t.name == name)
+
+    def output(self, name: str) -> TensorSpec:
+        return next(t for t in self.outputs if t.name == name)
+
+    @property
+    def fed(self) -> tuple[TensorSpec, ...]:
+        """The inputs that the caller feeds: all but state and what is held."""
+        filled = {*self.state.values(), *self.held}
+        return tuple(t for t in self.inputs if t.name not in filled)
+
+    @property
+    def given(self) -> tuple[TensorSpec, ...]:
+        """The outputs that the caller gets: all but state."""
+        return tuple(t for t in self.outputs if t.name not in self.state)
+
+    def outer(self) -> IoSpec:
+        """As the caller sees the graph."""
+        return IoSpec(inputs=self.fed, outputs=self.given)
 
 
 @dataclass(frozen=True)
@@ -191,7 +226,11 @@ class Session(Protocol):
     def io(self) -> IoSpec: ...
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        """Feeds every input that is not state; returns every output."""
+        """Takes every input of ``io`` and returns every output.
+
+        A runtime's own session has its graph's ``io``; one that carries state or holds what another graph gave
+        (``edgekd.bundle.session.carried``) has what is left for the caller.
+        """
 
     def reset(self) -> None:
         """Clears carried state (a new sequence begins). Nothing to do where there is none."""

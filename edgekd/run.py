@@ -12,7 +12,7 @@ from edgekd.errors import InputError
 from edgekd.schema import Count, InnerPath, Sha256, read_versioned, validated, with_schema
 from edgekd.storage import inner_file, read_arrays, row, section, sha256_file, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: an io spec's ``held``, which has a default
 FILES = ("student.safetensors", "heldout.npz", "calibration.npz", "config.toml")  # of a complete run
 
 

@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+from edgekd.bundle.live import Held, graphs_held
+from edgekd.bundle.manifest import is_bundle
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
-from edgekd.bundle.session import CarriedState, zero_state
+from edgekd.bundle.session import carried, zero_state
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Arrays, Graph, IoSpec, Placement, Precision, Runtime, Session
 from edgekd.errors import InputError
@@ -47,8 +49,7 @@ class _Opened:
             self.load()  # says what is missing, why, and how to install it
 
     def load(self) -> Session:
-        session = self.runtime().load(self.graph)
-        return CarriedState(session) if self.io.state else session
+        return carried(self.runtime().load(self.graph))
 
     def placement(self) -> Placement:
         return self.runtime().placement(self.graph)
@@ -59,19 +60,36 @@ class _Opened:
 
 
 class BundleArtifact(_Opened):
-    def __init__(self, bundle: Bundle) -> None:
+    """One way to run a bundle: ``main``, or a graph that holds what another one gave, which is then prepared once."""
+
+    def __init__(self, bundle: Bundle, name: str = "main") -> None:
         manifest = bundle.manifest
-        super().__init__(bundle.name, manifest.target, manifest.profile, bundle.graph())
-        self.bundle = bundle
-        self.sha256, self.size_bytes = bundle.sha256, bundle.size_bytes
-        self.parameters_bytes = manifest.weights.bytes
+        own = bundle.name if name == "main" else f"{bundle.name}/{name}"
+        super().__init__(own, manifest.target, manifest.profile, bundle.graph(name))
+        self.bundle, self.graph_name = bundle, name
+        self.sha256, self.parameters_bytes = bundle.sha256, manifest.weights.bytes
+        loaded = (*graphs_held(self.io), name)
+        self.graphs_bytes = {graph: bundle.graph_bytes(graph) for graph in loaded}
+        self.size_bytes = sum(self.graphs_bytes.values())
 
     @property
     def versions(self) -> Mapping[str, str]:
         return _installed(self.target, "edgekd", "numpy")
 
+    def load(self) -> Session:
+        if not self.io.held:
+            return super().load()
+        return Held(self.bundle.live(self.graph_name), row(self.bundle.vectors()["feeds"], 0))
+
+    def layers(self, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
+        if not self.io.held:
+            return super().layers(feeds)
+        live = self.bundle.live(self.graph_name)
+        live.prepare({t.name: self.bundle.vectors()["feeds"][t.name][0] for t in live.prepared_from})
+        return self.runtime().profile_layers(self.graph, [live.complete(feed) for feed in feeds])
+
     def pipeline(self) -> Pipeline | None:
-        return self.bundle.pipeline if self.bundle.manifest.recipe else None
+        return self.bundle.pipeline_of(self.graph_name) if self.bundle.manifest.recipe else None
 
     def metrics(self) -> Metrics:
         return self.bundle.metrics
@@ -89,6 +107,7 @@ class RunArtifact(_Opened):
         super().__init__(f"{run.name} torch{suffix}", "torch", profile, graph)
         self.run = run
         self.sha256, self.size_bytes = run.sha256, run.weights.stat().st_size
+        self.graph_name, self.graphs_bytes = "main", {"main": self.size_bytes}
         self.parameters_bytes = run.record.student["bytes"]
 
     @property
@@ -106,10 +125,13 @@ class RunArtifact(_Opened):
 
 
 def open_artifact(path: str, profile: str | None = None, threads: int | None = None) -> BundleArtifact | RunArtifact:
-    """A bundle, or a run folder, which is the ``torch`` target (``profile`` default or compile).
+    """A bundle, ``BUNDLE/GRAPH`` for a graph of it, or a run folder, which is the ``torch`` target.
+
+    Args:
+        profile: of a run: default or compile.
 
     Raises:
-        InputError: neither, damaged, or a profile named for a bundle, which already has one.
+        InputError: none of them, damaged, or a profile named for a bundle, which already has one.
     """
     folder = Path(path)
     if is_run(folder):
@@ -119,6 +141,12 @@ def open_artifact(path: str, profile: str | None = None, threads: int | None = N
         return RunArtifact(run, found.name, options)
     if profile is not None:
         raise InputError(f"{path} has its profile already", "only a run folder takes one: run/compile")
+    if not is_bundle(folder) and is_bundle(folder.parent):
+        bundle = open_bundle(folder.parent, threads)
+        if folder.name not in bundle.manifest.live:
+            why = f"its graphs that hold another one's outputs: {', '.join(bundle.manifest.live) or 'none'}"
+            raise InputError(f"{folder.parent} has no live graph {folder.name}", why, f"edgekd bench {folder.parent}")
+        return BundleArtifact(bundle, folder.name)
     return BundleArtifact(open_bundle(folder, threads))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class Inspection:
             f"{m.edgekd_version}",
             *(_foreign_lines(m, size) if m.recipe is None else _run_lines(m, size)),
             "versions: " + ", ".join(f"{k} {v}" for k, v in m.versions.items()),
+            *_lowering_lines(m),
         ]
         if m.calibration:
             lines.append(f"calibration: {m.calibration.samples} samples, {m.calibration.sha256[:12]}")
@@ -97,6 +99,18 @@ def _run_lines(m: Manifest, size: str) -> list[str]:
         for stage, metrics in source.teacher_to_student.items()
         if gate.metric in metrics
     ]
+
+
+def _lowering_lines(m: Manifest) -> list[str]:
+    """Which forms were built, and which the profile names but were not; nothing where it names none."""
+    failed = dict.fromkeys(_forms(c.lowerings) for c in m.candidates if c.lowerings and c.lowerings != m.lowerings)
+    if not m.lowerings and not failed:
+        return []
+    return [f"lowerings: {_forms(m.lowerings) or 'none'}" + "".join(f"; {forms} failed" for forms in failed)]
+
+
+def _forms(lowerings: Mapping[str, str]) -> str:
+    return ", ".join(f"{op}: {form}" for op, form in lowerings.items())
 
 
 def _foreign_lines(m: Manifest, size: str) -> list[str]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from edgekd.contracts import IoSpec, Precision, StrictModel
+from edgekd.contracts import IoSpec, Precision, StrictModel, TensorSpec
 from edgekd.errors import InputError
 from edgekd.schema import Count, InnerPath, Sha256, validated, versioned, with_schema
 from edgekd.storage import parse_json, read_text, write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: lowerings, further graphs; each field new in it has a default
 NAME = "manifest.json"
 
 
@@ -91,7 +93,8 @@ class KeptFloat(StrictModel):
 class Candidate(StrictModel):
     """One precision that was built for this bundle's target, and what became of it.
 
-    ``way`` names how int8 was placed, where the profile has several ways.
+    ``way`` names how int8 was placed, where the profile has several ways; ``lowerings`` are the forms, by op, of the
+    student's blocks that the profile names another form for than the plain one.
     """
 
     precision: Precision
@@ -102,6 +105,7 @@ class Candidate(StrictModel):
     ratio: float | None = None  # its time over the shipped one's, from interleaved blocks
     ratio_interval: tuple[float, float] | None = None
     gates: tuple[GateRecord, ...] = ()
+    lowerings: dict[str, str] = Field(default_factory=dict)
     precision_by_macs: dict[str, float] = Field(default_factory=dict)  # as built
     kept_float: tuple[KeptFloat, ...] = ()
 
@@ -121,11 +125,50 @@ class PlacementSummary(StrictModel):
 
 
 class GraphEntry(StrictModel):
-    """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types."""
+    """One graph of the bundle; paths are relative to it. Without ``typed_onnx``, ``entry`` holds the types.
+
+    ``placement`` is that of a further graph; what was read back of ``main`` is the manifest's own.
+    """
 
     entry: InnerPath
     typed_onnx: InnerPath | None
     io: IoSpec
+    placement: PlacementSummary | None = None
+
+
+_GRAPH_NAME = re.compile("[a-z][a-z0-9_]{0,31}")  # also its folder's, and a name in vectors.npz
+
+
+def check_graphs(graphs: Mapping[str, IoSpec]) -> None:
+    """Whether graphs, in the order in which they run, are those of one bundle. Raises ValueError that says why not.
+
+    ``main`` holds nothing. Others are fed what ``main`` is fed, by name; they hold outputs of graphs before them that
+    hold nothing and carry no state; one that holds something gives what ``main`` gives.
+    """
+    main = graphs.get("main")
+    if main is None or main.held:
+        raise ValueError("graphs has no main" if main is None else "main holds the output of another graph")
+    fed, before = {t.name: t for t in main.fed}, set[str]()
+    for name, io in graphs.items():
+        if not _GRAPH_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a graph: lower-case letters, digits and _")
+        for spec in io.fed if name != "main" else ():
+            if spec.name not in fed or not _alike(spec, fed[spec.name]):
+                raise ValueError(f"{name} is fed {spec.name}, which main is not, or in another shape")
+        for sink, source in io.held.items():
+            graph, _, output = source.partition("/")
+            other = graphs[graph] if graph in before else None
+            if other is None or other.held or other.state or output not in {t.name for t in other.outputs}:
+                raise ValueError(f"{name} holds {source}, which no graph before it gives once and for all")
+            if not _alike(io.input(sink), other.output(output)):
+                raise ValueError(f"{name} holds {source} as {sink}, in another shape")
+        if io.held and {t.name: t.shape for t in io.given} != {t.name: t.shape for t in main.given}:
+            raise ValueError(f"{name} does not give what main gives")
+        before.add(name)
+
+
+def _alike(one: TensorSpec, other: TensorSpec) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
 
 
 class CalibrationFacts(StrictModel):
@@ -141,6 +184,7 @@ class VectorFacts(StrictModel):
     samples: Count
     feeds_tolerance: float | None = None
     outputs_tolerance: float
+    live_tolerances: dict[str, float] = Field(default_factory=dict)  # by graph that holds something
     built_outputs_from: str
 
 
@@ -197,6 +241,7 @@ class Manifest(StrictModel):
     precision: Precision
     raced: Literal["raced", "not raced", "single candidate"]
     graphs: dict[str, GraphEntry]
+    lowerings: dict[str, str] = Field(default_factory=dict)  # op -> form, where that is not the plain one
     runtime: dict[str, Any]  # the profile's runtime options
     versions: dict[str, str]
     calibration: CalibrationFacts | None
@@ -211,8 +256,9 @@ class Manifest(StrictModel):
 
     @model_validator(mode="after")
     def _files_are_a_bundles(self) -> Manifest:
-        if "main" not in self.graphs:
-            raise ValueError("graphs has no main")
+        check_graphs({name: graph.io for name, graph in self.graphs.items()})
+        if strangers := self.vectors.live_tolerances.keys() ^ set(self.live):
+            raise ValueError(f"vectors.live_tolerances and the graphs that hold something differ in {min(strangers)}")
         wanted = ["vectors.npz", *(name for g in self.graphs.values() for name in (g.entry, g.typed_onnx) if name)]
         if missing := [name for name in wanted if not self.files_at(name)]:
             raise ValueError(f"files does not list {missing[0]}")
@@ -226,10 +272,19 @@ class Manifest(StrictModel):
         """A file, or every file of a folder: a graph may be one (``.mlpackage``)."""
         return {name: f for name, f in self.files.items() if name == path or name.startswith(f"{path}/")}
 
+    @property
+    def live(self) -> tuple[str, ...]:
+        """Names of the graphs that hold what another one gave: ways to run besides ``main``."""
+        return tuple(name for name, graph in self.graphs.items() if graph.io.held)
+
 
 def same_name(name: str) -> str:
     """Equal for names that a file system may take for one: it may not tell letters by case or by composition."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_bundle(path: Path) -> bool:
+    return (path / NAME).is_file()
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

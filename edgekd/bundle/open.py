@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from edgekd.bundle.live import Live, graphs_held, live_of
 from edgekd.bundle.manifest import Manifest, read_manifest
-from edgekd.bundle.session import CarriedState
+from edgekd.bundle.sequences import InOrder
+from edgekd.bundle.session import carried
 from edgekd.contracts import Array, Arrays, Graph, Runtime, Session
 from edgekd.errors import InputError
 from edgekd.recipes.contract import Metrics, Pipeline
@@ -35,8 +37,12 @@ class Bundle:
 
     @property
     def size_bytes(self) -> int:
-        """Of the file or files that the runtime loads."""
-        graph = self.manifest.graphs["main"]
+        """Of the file or files that the runtime loads for ``main``."""
+        return self.graph_bytes("main")
+
+    def graph_bytes(self, name: str) -> int:
+        """Of the file or files that the runtime loads for one graph."""
+        graph = self.manifest.graphs[name]
         entry, proof = Path(graph.entry), {graph.typed_onnx} - {graph.entry}
         beside = {
             name: f
@@ -58,14 +64,36 @@ class Bundle:
 
     @cached_property
     def session(self) -> Session:
-        graph = self.graph()
-        session = self.runtime.load(graph)
-        return CarriedState(session) if graph.io.state else session
+        """The graph ``main``, which takes everything at once."""
+        return carried(self.runtime.load(self.graph()))
+
+    def live(self, name: str | None = None) -> Live:
+        """A new session of a graph that holds what another one gave: ``prepare`` once, then ``run`` for each frame.
+
+        Args:
+            name: of the graph; may be left out where there is only one.
+
+        Raises:
+            InputError: the bundle has no such graph.
+        """
+        known = self.manifest.live
+        if name is None and len(known) == 1:
+            name = known[0]
+        if name is None or name not in known:
+            why = f"its graphs that hold another one's outputs: {', '.join(known) or 'none'}"
+            fix = f"bundle.live({known[0]!r})" if known else "bundle.session is the only way to run it"
+            raise InputError(f"{self.path} has no live graph{f' {name!r}' if name else ''}", why, fix)
+        needed = (name, *graphs_held(self.graph(name).io))
+        return live_of(name, {graph: self.runtime.load(self.graph(graph)) for graph in needed}, self.sha256)
 
     @cached_property
     def pipeline(self) -> Pipeline:
+        return self.pipeline_of("main")
+
+    def pipeline_of(self, name: str) -> Pipeline:
+        """The recipe's pipeline for one graph: it makes what that one is fed, and no more."""
         recipe = self._recipe("is a foreign model: it takes and gives arrays, so use bundle.session.run")
-        return cast(Pipeline, recipe_part(recipe, "pipeline").Pipeline(self.manifest.graphs["main"].io))
+        return cast(Pipeline, recipe_part(recipe, "pipeline").Pipeline(self.manifest.graphs[name].io))
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -73,28 +101,37 @@ class Bundle:
         return cast(Metrics, recipe_part(recipe, "metrics").METRICS)
 
     def predict(self, raw: Arrays) -> dict[str, Any]:
-        """Raw input (for landmarks ``{"image": uint8 HWC RGB}``) to the recipe's prediction."""
-        session = self.session
-        outputs = session.run(self.pipeline.preprocess(raw))
-        return self.pipeline.postprocess(outputs, raw)
+        """Raw input (for landmarks ``{"image": uint8 HWC RGB}``) to the recipe's prediction.
+
+        Of a model with state, give the frames in order: state is cleared where the pipeline sees a new sequence, or
+        by ``session.reset()``.
+        """
+        return self._in_order.predict(raw)
+
+    @cached_property
+    def _in_order(self) -> InOrder:
+        return InOrder(self.session, self.pipeline)
 
     def vectors(self) -> Mapping[str, dict[str, Array]]:
-        """The test vectors by section: ``raw``, ``feeds``, ``fp32`` and ``built`` outputs."""
+        """The test vectors by section: ``raw``, ``feeds``, ``fp32`` and ``built`` outputs.
+
+        And ``live/GRAPH``, what each graph that holds something gave, prepared from the same feeds.
+        """
         file = self.path / "vectors.npz"
         arrays = read_arrays(file)
-        parts = {part: section(arrays, part) for part in ("raw", "feeds", "fp32", "built")}
+        live = [f"live/{name}" for name in self.manifest.live]
+        parts = {part: section(arrays, part) for part in ("raw", "feeds", "fp32", "built", *live)}
         self._check_vectors(file, parts)
         return parts
 
     def _check_vectors(self, file: Path, parts: Mapping[str, dict[str, Array]]) -> None:
         io = self.manifest.graphs["main"].io
-        outputs = {spec.name for spec in io.outputs}
-        fed = {spec.name for spec in io.inputs} - set(io.state.values())
-        wanted = {"feeds": fed, "fp32": outputs, "built": outputs}
+        given = {spec.name for spec in io.given}
+        wanted = {"feeds": {spec.name for spec in io.fed}, **dict.fromkeys(set(parts) - {"raw", "feeds"}, given)}
         for part, arrays in parts.items():
             if part != "raw" and any(value.dtype.kind not in "biuf" for value in arrays.values()):
                 raise InputError(f"{file} is damaged", f"{part} holds something else than numbers", _FIX)
-            missing = wanted.get(part, set()) ^ set(arrays) if part in wanted else set() if arrays else {part}
+            missing = wanted[part] ^ set(arrays) if part in wanted else set() if arrays else {part}
             if missing and not (part == "raw" and self.manifest.recipe is None):
                 why = f"its {part} and the manifest's io differ in {', '.join(sorted(missing))}"
                 raise InputError(f"{file} is damaged", why, _FIX)

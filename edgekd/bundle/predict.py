@@ -49,7 +49,7 @@ def predict(
     if bundle.manifest.recipe is None:
         return _predict_arrays(bundle, inputs, target)
     pipeline = bundle.pipeline
-    named = _named(inputs, bundle.manifest.graphs["main"].io.inputs[0].name)
+    named = _named(inputs, bundle.manifest.graphs["main"].io.fed[0].name)
     results: list[dict[str, Any]] = []
 
     def pictures() -> Iterator[tuple[str, Any]]:

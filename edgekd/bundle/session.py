@@ -39,31 +39,59 @@ def check_graph(graph: Graph, inputs: Mapping[str, tuple[str, Sequence[int | Non
 
 
 def zero_state(io: IoSpec) -> dict[str, Array]:
-    """What a sequence begins with, by input."""
+    """What a sequence begins with, by input.
+
+    Raises:
+        InputError: state of no fixed size.
+    """
     specs = [io.input(name) for name in io.state.values()]
+    for spec in specs:
+        if any(isinstance(axis, str) for axis in spec.shape):
+            raise InputError(f"state {spec.name} has a dynamic shape {list(spec.shape)}", "it must be static")
     return {spec.name: np.zeros([int(axis) for axis in spec.shape], spec.dtype) for spec in specs}
 
 
-class CarriedState:
-    """Wraps a session whose io spec has state: its outputs feed its inputs on the next call.
+def carried(session: Session) -> Session:
+    """The session as its caller sees it: what the caller does not feed is filled in, where there is such a thing."""
+    return CarriedState(session) if session.io.state or session.io.held else session
 
-    State begins as zeros. ``io`` shows only what the caller feeds.
+
+class CarriedState:
+    """Wraps a session some of whose inputs are not the caller's: state from its last call, and what is held.
+
+    State begins as zeros. ``io`` shows only what the caller feeds and gets.
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
-        self._sinks = session.io.state
-        held = set(self._sinks.values())
-        for spec in session.io.inputs:
-            if spec.name in held and any(isinstance(axis, str) for axis in spec.shape):
-                raise InputError(f"state {spec.name} has a dynamic shape {list(spec.shape)}", "it must be static")
-        self.io = IoSpec(inputs=tuple(t for t in session.io.inputs if t.name not in held), outputs=session.io.outputs)
+        self._session, self.inner = session, session.io
         self.reset()
+        self.io = self.inner.outer()
+        self._held: dict[str, Array] | None = None if self.inner.held else {}
 
     def reset(self) -> None:
-        self._state = zero_state(self._session.io)
+        """Clears state. What is held stays."""
+        self._state = zero_state(self.inner)
+
+    def hold(self, held: Mapping[str, Array] | None) -> None:
+        """``GRAPH/OUTPUT`` -> array, for the inputs that the graph's io spec holds; None: nothing any more."""
+        self._held = None if held is None else {sink: held[source] for sink, source in self.inner.held.items()}
+
+    def complete(self, feeds: Arrays) -> dict[str, Array]:
+        """All that the graph takes now, ``feeds`` being the caller's part.
+
+        Raises:
+            InputError: the feeds do not fit, or nothing is held yet.
+        """
+        ready = check_feeds(self.io, feeds)
+        if self._held is None:
+            raise InputError(
+                "nothing is prepared",
+                f"{', '.join(self.inner.held)} are outputs of another graph, which did not run yet",
+                "session.prepare(feeds) once, then session.run(feeds) for every frame",
+            )
+        return {**ready, **self._held, **self._state}
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        outputs = self._session.run({**check_feeds(self.io, feeds), **self._state})
-        self._state = {sink: outputs[source].copy() for source, sink in self._sinks.items()}  # outputs are the caller's
+        outputs = self._session.run(self.complete(feeds))
+        self._state = {sink: outputs.pop(source) for source, sink in self.inner.state.items()}
         return outputs

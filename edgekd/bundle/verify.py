@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from edgekd.bundle.distance import distance
+from edgekd.bundle.live import Whole
 from edgekd.bundle.manifest import Distance, PlacementSummary
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
 from edgekd.bundle.placement import precision_shortfall, summarize
-from edgekd.contracts import StrictModel
+from edgekd.contracts import Arrays, Session, StrictModel
 from edgekd.errors import GateError
 from edgekd.storage import row
 
@@ -43,9 +44,9 @@ class Verification(StrictModel):
 def verify(path: str | Path, threads: int | None = None) -> Verification:
     """Runs the vectors and reads the precision back.
 
-    Three things must hold: the pipeline turns each raw input into the recorded feeds; the session turns
-    the feeds into the recorded outputs within the manifest's tolerance; what this runtime built here is
-    the manifest's precision.
+    Three things must hold: the pipeline turns each raw input into the recorded feeds; the session, and every live
+    one, turns the feeds into the recorded outputs within the manifest's tolerance; what this runtime built here of
+    each graph is the manifest's precision.
 
     Raises:
         GateError: one of them does not hold; the message names it and prints both figures.
@@ -80,36 +81,26 @@ def check(bundle: Bundle) -> Verification:
         limit = manifest.vectors.feeds_tolerance or 0.0
         checks.append(Check(name="pre-processing", passed=gap <= limit, found=gap, limit=limit))
 
-    outputs: dict[str, list[np.ndarray]] = {name: [] for name in vectors["built"]}
-    session.reset()
-    for index in range(count):
-        for name, value in session.run(row(vectors["feeds"], index)).items():
-            outputs[name].append(value)
-    stacked = {name: np.stack(values) for name, values in outputs.items()}
-    found = max(distance(stacked[name], vectors["built"][name]).relative_max for name in stacked)
-    limit = manifest.vectors.outputs_tolerance
-    checks.append(
-        Check(
-            name="output",
-            passed=bool(found <= limit),
-            found=found,
-            limit=limit,
-            note="max|a-b| / max(1, max|b|) against the outputs recorded at export",
-        )
-    )
+    found = _said(session, vectors["feeds"], count)
+    checks.append(_output("output", found, vectors["built"], manifest.vectors.outputs_tolerance))
+    for name in manifest.live:
+        said = _said(Whole(name, bundle.live(name)), vectors["feeds"], count)
+        tolerance = manifest.vectors.live_tolerances[name]
+        checks.append(_output(f"output of {name}, prepared", said, vectors[f"live/{name}"], tolerance))
 
-    placement = bundle.runtime.placement(bundle.graph())
-    share = precision_shortfall(placement, manifest.precision)
-    checks.append(
-        Check(
-            name="precision",
-            passed=share.found >= share.limit,
-            found=share.found,
-            limit=share.limit,
-            note=f"share of MACs in {manifest.precision}, least that may be",
+    placements = {name: bundle.runtime.placement(bundle.graph(name)) for name in manifest.graphs}
+    for name, placement in placements.items():
+        share = precision_shortfall(placement, manifest.precision)
+        checks.append(
+            Check(
+                name="precision" if name == "main" else f"precision of {name}",
+                passed=share.found >= share.limit,
+                found=share.found,
+                limit=share.limit,
+                note=f"share of MACs in {manifest.precision}, least that may be",
+            )
         )
-    )
-    worst = max((distance(stacked[n], vectors["fp32"][n]) for n in stacked), key=lambda d: d.relative_max)
+    worst = max((distance(found[n], vectors["fp32"][n]) for n in found), key=lambda d: d.relative_max)
     return Verification(
         bundle=bundle.name,
         target=manifest.target,
@@ -117,8 +108,21 @@ def check(bundle: Bundle) -> Verification:
         samples=count,
         checks=tuple(checks),
         distance_to_fp32=worst,
-        placement=summarize(placement),
+        placement=summarize(placements["main"]),
     )
+
+
+def _said(session: Session, feeds: Arrays, count: int) -> dict[str, np.ndarray]:
+    """The vectors are one sequence, where there is state."""
+    session.reset()
+    outputs = [session.run(row(feeds, index)) for index in range(count)]
+    return {name: np.stack([o[name] for o in outputs]) for name in outputs[0]}
+
+
+def _output(name: str, said: Arrays, recorded: Arrays, limit: float) -> Check:
+    found = max(distance(said[output], recorded[output]).relative_max for output in said)
+    note = "max|a-b| / max(1, max|b|) against the outputs recorded at export"
+    return Check(name=name, passed=bool(found <= limit), found=found, limit=limit, note=note)
 
 
 def _gap(a: np.ndarray, b: np.ndarray) -> float:

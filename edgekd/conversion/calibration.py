@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import Protocol
 
-from edgekd.contracts import Array
+from edgekd.bundle.sequences import InOrder
+from edgekd.contracts import Array, Arrays, Session
 from edgekd.errors import InputError
 from edgekd.recipes.contract import Pipeline
 from edgekd.run import Run
 from edgekd.storage import row, sha256_arrays
+
+
+class Filled(Session, Protocol):
+    """A session that can say what it feeds its graph: state and what is held too."""
+
+    def complete(self, feeds: Arrays) -> dict[str, Array]: ...
 
 
 class RunCalibration:
@@ -20,6 +29,7 @@ class RunCalibration:
 
     def __init__(self, run: Run, pipeline: Pipeline) -> None:
         self._raw, self._pipeline = run.calibration(), pipeline
+        self._session: Filled | None = None
         self.sha256 = sha256_arrays(self._raw)
         held = {_fingerprint(raw) for raw in run.heldout().raws()}
         shared = [i for i in range(len(self)) if _fingerprint(row(self._raw, i)) in held]
@@ -34,8 +44,21 @@ class RunCalibration:
         return len(next(iter(self._raw.values())))
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        for index in range(len(self)):
-            yield self._pipeline.preprocess(row(self._raw, index))
+        raws = (row(self._raw, index) for index in range(len(self)))
+        if self._session is None:
+            yield from map(self._pipeline.preprocess, raws)
+            return
+        ordered = InOrder(self._session, self._pipeline)
+        for raw in raws:
+            feeds = ordered.feeds(raw)
+            yield self._session.complete(feeds)
+            self._session.run(feeds)
+
+    def filled(self, session: Filled) -> RunCalibration:
+        """The same samples for a graph that takes more, or less, than a pipeline makes: all that ``session`` feeds it."""
+        made = copy.copy(self)
+        made._session = session
+        return made
 
 
 def _fingerprint(raw: dict[str, Array]) -> str:

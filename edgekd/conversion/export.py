@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import edgekd
-from edgekd.bundle.health import not_installed
 from edgekd.bundle.manifest import Candidate
-from edgekd.bundle.placement import precision_shortfall, quantized
-from edgekd.contracts import Built, Graph, IoSpec, Precision, Profile
+from edgekd.bundle.placement import quantized
+from edgekd.contracts import Precision, Profile
+from edgekd.conversion.attempt import attempt
 from edgekd.conversion.from_file import FileRequest, is_model_file, make_foreign, reads, refusal
-from edgekd.conversion.gates import require
-from edgekd.conversion.kept_float import kept_float
-from edgekd.conversion.trial import Canonical, Trial
+from edgekd.conversion.trial import Canonical, Start, Trial
 from edgekd.conversion.write import write_bundle
 from edgekd.errors import EdgekdError, Exit, GateError, InputError, nearest
 from edgekd.measuring.race import race, time_ratio
 from edgekd.nn.sensitivity import sensitive_nodes
-from edgekd.registry import builder, profile, runtime
+from edgekd.registry import builder, profile
 from edgekd.run import Run, open_run
 from edgekd.storage import refuse_existing
 
@@ -33,7 +31,6 @@ Progress = Callable[[str, float], None]
 RACE_FEEDS = 16
 SENSITIVITY_FEEDS = 4
 WORTH = 1.03  # a lower precision must be more than 3 % faster to be shipped
-LEAST_MIXED = 0.05  # of the MACs in int8: a graph with fewer is one in floating point
 # From the most exact to the least: ties in the race go to the one that stands first.
 EXACTNESS = ("fp32", "bf16", "fp16", "mixed", "int8", "w8", "palette", "w4")
 
@@ -97,7 +94,7 @@ def export(
         if isinstance(source, Run):
             from edgekd.conversion import from_run  # needs torch, which a file does not
 
-            canonical: Canonical = from_run.make_canonical(source, Path(temporary) / "canonical.onnx")
+            canonical: Canonical = from_run.make_canonical(source, Path(temporary) / "canonical")
         else:
             graph = Path(temporary) / f"canonical.{source.format}"
             canonical = make_foreign(source, graph, [p.target for p in profiles])
@@ -146,22 +143,26 @@ def _export_one(
     if not reads(profile.target, canonical.source.format):
         raise refusal(profile.target, canonical.source.format)
     wanted = [(p, way) for p in ([asked] if asked else profile.precisions) for way in _ways(profile, p)]
+    lowered = canonical.lowered(profile.lowerings, work)
     trials: list[Trial] = []
 
-    def attempt(precision: Precision, way: Mapping[str, Any], done: float) -> Trial:
-        trial = Trial(precision, Built(work, None), [], way)
+    def tried(start: Start, precision: Precision, way: Mapping[str, Any], done: float) -> Trial:
+        trial = Trial(precision, start, way)
         tell(f"building {trial.label}", done / (len(wanted) + 1))
         out = work / str(len(trials))
         out.mkdir()
-        _try(trial, canonical, profile, asked, out)
+        attempt(trial, canonical, profile, asked, out)
         trials.append(trial)
         return trial
 
-    for index, (precision, way) in enumerate(wanted):
-        trial = attempt(precision, way, index)
-        kept = _kept_way(trial, canonical) if asked is None else None
-        if kept is not None:
-            attempt(precision, kept, index + 0.5)
+    for start in [canonical.start] if lowered is None else [lowered, canonical.start]:
+        for index, (precision, way) in enumerate(wanted):
+            trial = tried(start, precision, way, index)
+            kept = _kept_way(trial, canonical) if asked is None else None
+            if kept is not None:
+                tried(start, precision, kept, index + 0.5)
+        if asked or any(t.error is None for t in trials):
+            break  # else the plain forms: a lowering that is not exact, or not built, is no reason to ship nothing
     passed = [t for t in trials if t.error is None]
     if not passed:
         raise _all_failed(profile, trials)
@@ -188,9 +189,12 @@ def _ways(profile: Profile, precision: Precision) -> Sequence[Mapping[str, Any]]
 
 def _kept_way(trial: Trial, canonical: Canonical) -> dict[str, Any] | None:
     """The same way with the most sensitive nodes in floating point, where its quantized graph is not exact enough."""
-    typed, calibration, least = trial.built.typed_onnx, canonical.calibration, canonical.least_db
+    calibration, least = canonical.calibration, canonical.least_db
     too_far = len(trial.gates) == 1 and not trial.gates[0].passed
-    if not quantized(trial.precision) or not too_far or typed is None or calibration is None or least is None:
+    if not quantized(trial.precision) or not too_far or calibration is None or least is None:
+        return None
+    typed = trial.main.built.typed_onnx
+    if typed is None:
         return None
     feeds = list(itertools.islice(calibration, SENSITIVITY_FEEDS))
     with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
@@ -199,118 +203,16 @@ def _kept_way(trial: Trial, canonical: Canonical) -> dict[str, Any] | None:
     return {**trial.way, "name": name, "keep_float": [*trial.way.get("keep_float", ()), *kept]} if kept else None
 
 
-def _try(trial: Trial, canonical: Canonical, profile: Profile, asked: Precision | None, out: Path) -> None:
-    """Builds one candidate, checks its types, and gates typed graph and built graph apart."""
-    target, make = runtime(profile.target), builder(profile.target)
-    io, precision = canonical.source.io, trial.precision
-    try:
-        calibration = canonical.calibration if quantized(precision) else None
-        if quantized(precision) and calibration is None:
-            raise InputError(
-                f"{precision} needs calibration samples",
-                "the ranges of its numbers come from real inputs",
-                "--calibration FILE.npz, or --calibration DIR --preprocess FILE.toml",
-            )
-        chosen = profile.only(trial.way) if trial.way else profile
-        trial.built = make.build(canonical.source, chosen, precision, calibration, out)
-        reference = make.reference(trial.built, io)
-        typed = canonical.witness(reference)
-        # A typed fp32 graph also stands for bf16, whose types the runtime only gives when it loads.
-        typed_precision = Precision.FP32 if precision == Precision.BF16 else precision
-        gate = canonical.judge(
-            f"canonical {_kind(canonical)} → {profile.target} {precision} graph",
-            canonical.reference,
-            typed,
-            typed_precision,
-            getattr(reference, "name", "reference"),
-        )
-        trial.gates.append(gate)
-        require(gate)
-        probe = target.probe()
-        if not probe.can_run:
-            trial.why = f"not run here: {probe.why}"
-            if hasattr(make, "placement"):
-                trial.placement = make.placement(trial.built, io)
-                _check_types(trial, profile, asked)
-                # What the reference said of the typed graph is what a device is held to.
-                trial.witness, trial.witness_from = typed, gate.where
-                _judge_road(trial, canonical, profile, gate.where)
-            return
-        trial.placement = target.placement(_graph(trial, profile, io))
-        _check_types(trial, profile, asked)
-        trial.session = target.load(_graph(trial, profile, io))
-        for graph in getattr(target, "variants", lambda graph: [])(_graph(trial, profile, io)):
-            unit = f"{profile.target} {probe.version} on {graph.options['device']}, here"
-            said = canonical.witness(target.load(graph))
-            gate = canonical.judge(
-                f"{profile.target} {precision} graph → built, {graph.options['device']}", typed, said, precision, unit
-            )
-            trial.gates.append(gate)
-            require(gate)
-        trial.witness = canonical.witness(trial.session)
-        where = f"{profile.target} {probe.version}, here"
-        gate = canonical.judge(f"{profile.target} {precision} graph → built", typed, trial.witness, precision, where)
-        trial.gates.append(gate)
-        require(gate)
-        _judge_road(trial, canonical, profile, where)
-    except EdgekdError as error:
-        trial.error = error
-    except ModuleNotFoundError as error:  # this precision needs what is not here; another one may not
-        trial.error = not_installed(error)
-        if trial.error is None:
-            raise
-
-
-def _check_types(trial: Trial, profile: Profile, asked: Precision | None) -> None:
-    """Raises GateError where the placement shows another precision than the one that was asked for."""
-    assert trial.placement is not None
-    if quantized(trial.precision):
-        trial.kept_float = kept_float(trial.placement, trial.built, trial.way)
-    share = precision_shortfall(trial.placement, trial.precision)
-    if asked is None and trial.precision == Precision.INT8 and LEAST_MIXED <= share.found < share.limit:
-        trial.precision = Precision.MIXED  # nobody asked for int8: this is called what it is
-    elif share.found < share.limit:
-        raise GateError(
-            f"{profile.target}: {trial.precision} was asked and not built",
-            f"{share.found:.0%} of the multiply-accumulates are {trial.precision}, at least {share.limit:.0%} must be"
-            + _most_of(trial),
-            "edgekd inspect shows it by node; ask for another --precision",
-        )
-
-
-def _judge_road(trial: Trial, canonical: Canonical, profile: Profile, where: str) -> None:
-    """Two arrows that each lose a little must not lose too much together."""
-    assert trial.witness is not None
-    arrow = f"{canonical.origin} → {profile.target} {trial.precision}, whole road"
-    gate = canonical.judge(arrow, canonical.first, trial.witness, trial.precision, where)
-    trial.gates.append(gate)
-    require(gate)
-
-
-def _kind(canonical: Canonical) -> str:
-    return {"onnx": "ONNX", "tflite": "TFLite"}[canonical.source.format]
-
-
-def _most_of(trial: Trial) -> str:
-    """Why the largest of the nodes that stayed in floating point did."""
-    if not trial.kept_float:
-        return ""
-    largest = max(trial.kept_float, key=lambda node: node.share or 0.0)
-    return (
-        f"; {len(trial.kept_float)} nodes stayed in floating point, {largest.node} ({largest.op}) first: {largest.why}"
-    )
-
-
 def _choose(canonical: Canonical, profile: Profile, passed: list[Trial]) -> tuple[Trial, str]:
     """The fastest where it can be raced, else the first that the profile lists."""
     if len(passed) == 1:
         return passed[0], "single candidate"
     here = not profile.architectures or platform.machine() in profile.architectures
-    if not here or any(t.session is None for t in passed):
+    if not here or any(t.main.session is None for t in passed):
         for trial in passed[1:]:
             trial.why = "listed later in the profile; not raced"
         return passed[0], "not raced"
-    results = race({t.label: t.session for t in passed if t.session}, canonical.feeds(RACE_FEEDS))
+    results = race({t.label: t.main.session for t in passed if t.main.session}, canonical.feeds(RACE_FEEDS))
     for trial in passed:
         trial.median_ms = results[trial.label].median_ms
     slower = {t.label: results[t.label].slower for t in passed}
@@ -332,9 +234,10 @@ def _why_slower(trial: Trial, chosen: Trial) -> str:
     """What the slower graph executes that the shipped one does not, where it should have been the faster one."""
     why = f"slower than {chosen.label} here"
     exactness = [EXACTNESS.index(str(t.precision)) for t in (trial, chosen)]
-    if exactness[0] <= exactness[1] or trial.placement is None or chosen.placement is None:
+    placements = [t.main.placement for t in (trial, chosen) if t.main.placement]
+    if exactness[0] <= exactness[1] or len(placements) < 2:
         return why
-    counts = [Counter(node.op for node in t.placement.nodes) for t in (trial, chosen) if t.placement]
+    counts = [Counter(node.op for node in placement.nodes) for placement in placements]
     extra = (counts[0] - counts[1]).most_common(3)
     return f"{why}: not fused: " + ", ".join(f"{n} {op}" for op, n in extra) if extra else why
 
@@ -348,6 +251,7 @@ def _candidate(trial: Trial, chosen: Trial) -> Candidate:
         outcome, why = "failed", f"{trial.error.what}: {trial.error.why}"
     else:
         outcome, why = "cannot be built or run here", f"{trial.error.what}: {trial.error.why}"
+    placement = trial.main.placement if trial.graphs else None
     return Candidate(
         precision=trial.precision,
         way=str(trial.way.get("name", "")),
@@ -356,8 +260,9 @@ def _candidate(trial: Trial, chosen: Trial) -> Candidate:
         median_ms=trial.median_ms,
         ratio=trial.ratio.value if trial.ratio else None,
         ratio_interval=(trial.ratio.low, trial.ratio.high) if trial.ratio else None,
-        gates=tuple(trial.gates),
-        precision_by_macs=trial.placement.share_of_macs("precision") if trial.placement else {},
+        gates=(*trial.start.gates, *trial.gates),
+        lowerings=dict(trial.start.lowerings),
+        precision_by_macs=placement.share_of_macs("precision") if placement else {},
         kept_float=trial.kept_float,
     )
 
@@ -392,7 +297,3 @@ def _asked(precision: str, profiles: Sequence[Profile]) -> Precision | None:
                 "--precision auto, or a profile of your own",
             )
     return asked
-
-
-def _graph(trial: Trial, profile: Profile, io: IoSpec) -> Graph:
-    return Graph(trial.built.entry, io, trial.precision, profile.options)

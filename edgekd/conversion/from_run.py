@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from edgekd import config as configuration
-from edgekd.bundle.manifest import GateRecord
-from edgekd.contracts import Precision, Session, Source
+from edgekd.bundle.live import Whole, live_of, together
+from edgekd.bundle.manifest import GateRecord, check_graphs
+from edgekd.bundle.sequences import first_sequence
+from edgekd.bundle.session import CarriedState, carried
+from edgekd.contracts import Calibration, IoSpec, Precision, Session, Source
 from edgekd.conversion.calibration import RunCalibration
 from edgekd.conversion.gates import Witness, judge, require, witness
 from edgekd.conversion.to_onnx import export_onnx
-from edgekd.conversion.trial import Canonical, Readme
+from edgekd.conversion.trial import Canonical, Readme, Start
+from edgekd.errors import EdgekdError, InputError
 from edgekd.nn.folding import fold_batchnorm
+from edgekd.nn.lowering import Lowerable, lower
 from edgekd.nn.onnx_reference import OnnxReference
-from edgekd.recipes.contract import Metrics, Pipeline
+from edgekd.recipes.contract import Metrics, Pipeline, Recipe, SeveralGraphs
 from edgekd.recipes.weights import load_weights
 from edgekd.registry import recipe_part
 from edgekd.run import HeldOut, Run, RunRecord
@@ -29,6 +37,7 @@ class RunCanonical(Canonical):
     """A student of ours, with its recipe's pipeline and metrics."""
 
     run: Run
+    recipe: Recipe
     pipeline: Pipeline
     metrics: Metrics
     heldout: HeldOut
@@ -45,10 +54,36 @@ class RunCanonical(Canonical):
         )
 
     def witness(self, session: Session) -> Witness:
-        return witness(session.run, self.pipeline, self.heldout.raws())
+        return witness(session, self.pipeline, self.heldout.raws())
+
+    def lowered(self, lowerings: Mapping[str, str], folder: Path) -> Start | None:
+        if not lowerings:
+            return None
+        module, io = lower(self.source.module, lowerings), self.source.io
+        forms = {
+            after.op: after.form
+            for before, after in zip(self.source.module.modules(), module.modules(), strict=True)
+            if isinstance(before, Lowerable) and isinstance(after, Lowerable) and before.form != after.form
+        }
+        if not forms:
+            return None
+        name = f"lowered ({', '.join(f'{op}: {form}' for op, form in forms.items())})"
+        start = replace(self.start, name=name, lowerings=forms)
+        try:
+            sources = _exported(self.recipe, module, io, folder / "lowered")
+            reference = OnnxReference(sources["main"].model, io)
+            said = self.witness(carried(reference))
+            arrow = f"{self.start.name} → {name}"
+            gate = self.judge(arrow, self.reference, said, Precision.FP32, reference.name)
+            start = replace(start, sources=sources, said=said, gates=(gate,))
+            require(gate)
+        except EdgekdError as error:
+            return replace(start, error=error)
+        return start
 
     def raws(self, count: int) -> list[dict[str, Any]]:
-        return self.heldout.raws()[:count]
+        raws = self.heldout.raws()[:count]
+        return [*first_sequence(self.pipeline, raws)] if self.source.io.state else raws
 
     def feeds(self, count: int) -> list[dict[str, Any]]:
         return [self.pipeline.preprocess(raw) for raw in self.raws(count)]
@@ -84,15 +119,15 @@ class RunCanonical(Canonical):
         )
 
 
-def make_canonical(run: Run, path: Path) -> RunCanonical:
-    """Student -> pipeline -> canonical ONNX, gated at each arrow.
+def make_canonical(run: Run, folder: Path) -> RunCanonical:
+    """Student -> pipeline -> canonical ONNX, a file per graph in ``folder``, gated at each arrow.
 
     The first arrow compares the student, restored from its file and fed through the pipeline as it is now,
     with the outputs that training recorded: a changed weight or pre-processing constant ends here.
     """
     record = run.record
     settings = configuration.restore(record.recipe, record.config, str(run.path))
-    recipe = recipe_part(record.recipe, "recipe").Recipe(settings)
+    recipe: Recipe = recipe_part(record.recipe, "recipe").Recipe(settings)
     pipeline: Pipeline = recipe_part(record.recipe, "pipeline").Pipeline(record.io)
     metrics: Metrics = recipe_part(record.recipe, "metrics").METRICS
     student = recipe.student(record.io)
@@ -107,27 +142,63 @@ def make_canonical(run: Run, path: Path) -> RunCanonical:
         gates.append(judge(arrow, before, after, precision=fp32, where=where, metrics=metrics, truths=truths))
         require(gates[-1])
 
-    call = Judge(io, pipeline, metrics).caller(student)
     trained = Witness([row(heldout.student, i) for i in range(len(raws))], pipeline, raws)
-    restored = witness(call, pipeline, raws)
+    restored = witness(Judge(io, pipeline, metrics).session(student), pipeline, raws)
     gate("training → student and pipeline", trained, restored, "PyTorch")
-    folded = fold_batchnorm(student)
-    export_onnx(folded, io, path)
-    reference = OnnxReference(path, io)
-    exported = witness(reference.run, pipeline, raws)
-    gate("student → canonical ONNX", restored, exported, reference.name)
+    sources = _exported(recipe, fold_batchnorm(student), io, folder)
+    references = {name: OnnxReference(source.model, source.io) for name, source in sources.items()}
+    where = references["main"].name
+    exported = witness(carried(references["main"]), pipeline, raws)
+    gate("student → canonical ONNX", restored, exported, where)
+    for way, session in together(references).items():
+        gate(f"canonical ONNX → {way}", exported, witness(session, pipeline, raws), where)
+    calibration = RunCalibration(run, pipeline)
+    source = sources.pop("main")
     return RunCanonical(
-        source=Source(path, io, folded),
+        source=source,
+        further=sources,
         origin="student",
-        calibration=RunCalibration(run, pipeline),
+        calibration=calibration,
+        calibrations=_calibrations(calibration, references),
         first=restored,
         reference=exported,
         gates=gates,
         run=run,
+        recipe=recipe,
         pipeline=pipeline,
         metrics=metrics,
         heldout=heldout,
     )
+
+
+def _exported(recipe: Recipe, student: nn.Module, io: IoSpec, folder: Path) -> dict[str, Source]:
+    """``main`` and every further graph of the recipe, each as an ONNX in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    graphs = {"main": (student, io)}
+    if isinstance(recipe, SeveralGraphs):
+        graphs |= recipe.graphs(student, io)
+        try:
+            check_graphs({name: spec for name, (_, spec) in graphs.items()})
+        except ValueError as error:
+            raise InputError("the recipe's graphs are none of one bundle", str(error), "mend Recipe.graphs") from None
+    sources = {}
+    for name, (module, spec) in graphs.items():
+        path = folder / f"{name}.onnx"
+        export_onnx(module, spec, path)
+        sources[name] = Source(path, spec, module)
+    return sources
+
+
+def _calibrations(calibration: RunCalibration, references: Mapping[str, Session]) -> dict[str, Calibration]:
+    """Of each graph that does not take just what the pipeline makes: state and what is held are the fp32 reference's."""
+    found: dict[str, Calibration] = {}
+    if references["main"].io.state:
+        found["main"] = calibration.filled(CarriedState(references["main"]))
+    for name, session in references.items():
+        if name != "main":
+            whole = Whole(name, live_of(name, references) if session.io.held else session)
+            found[name] = calibration.filled(whole)
+    return found
 
 
 def licences(record: RunRecord) -> dict[str, str]:

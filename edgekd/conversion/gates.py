@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgekd.bundle.distance import distance
 from edgekd.bundle.manifest import Distance, GateRecord
-from edgekd.contracts import Array, Arrays, Precision
+from edgekd.bundle.sequences import InOrder
+from edgekd.contracts import Arrays, Precision, Session
 from edgekd.errors import GateError
 from edgekd.measuring.quality import bootstrap_loss, relative_loss
 from edgekd.recipes.contract import Metrics, Pipeline
@@ -39,8 +40,9 @@ class Witness:
         )
 
 
-def witness(run: Callable[[Arrays], Mapping[str, Array]], pipeline: Pipeline, raws: Sequence[Arrays]) -> Witness:
-    return Witness([run(pipeline.preprocess(raw)) for raw in raws], pipeline, raws)
+def witness(session: Session, pipeline: Pipeline, raws: Sequence[Arrays]) -> Witness:
+    """``session`` carries its own state, if there is any."""
+    return Witness([*map(InOrder(session, pipeline).outputs, raws)], pipeline, raws)
 
 
 def judge(

@@ -22,14 +22,16 @@ from edgekd.bundle.manifest import (
 )
 from edgekd.bundle.placement import quantized, summarize
 from edgekd.contracts import Array, Precision, Profile, TensorSpec
-from edgekd.conversion.trial import Canonical, Trial
+from edgekd.conversion.gates import Witness
+from edgekd.conversion.trial import Canonical, GraphTrial, Trial
 from edgekd.registry import builder
 from edgekd.storage import sha256_file, whole_folder, write_arrays, write_text
 
 VECTORS = 16  # enough to rotate through; small enough to travel
 FEEDS_TOLERANCE = 2 / 255  # resamplers of two Pillow versions may differ in the last bit of a pixel
 FP32_TOLERANCE = 1e-4
-VECTORS_BYTES = 32 << 20  # of feeds, before compression: large pictures are fewer
+VECTORS_BYTES = 64 << 20  # of feeds and outputs, before compression: large pictures are fewer
+LEAST_FRAMES = 8  # of a model with state, whatever their size: it must be seen to carry it
 
 
 def write_bundle(
@@ -48,12 +50,8 @@ def write_bundle(
     """Copies what was built, adds vectors, README and manifest, and renames the folder into place."""
     facts = canonical.facts(folder)
     with whole_folder(folder, overwrite) as temporary:
-        made = chosen.built.entry.parent
+        made = chosen.main.built.entry.parent  # further graphs lie in folders of their names in it
         shutil.copytree(made, temporary, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        typed = chosen.built.typed_onnx
-        entry = GraphEntry(
-            entry=chosen.built.entry.name, typed_onnx=typed.name if typed else None, io=canonical.source.io
-        )
         vectors, tolerances = _vectors(canonical, chosen)
         write_arrays(temporary / "vectors.npz", vectors)
         write_text(temporary / "README.md", _readme(folder.name, canonical, profile, chosen))
@@ -68,15 +66,16 @@ def write_bundle(
             precision_asked=asked,
             precision=chosen.precision,
             raced=cast(Literal["raced", "not raced", "single candidate"], raced),
-            graphs={"main": entry},
+            graphs={name: _entry(name, graph, made) for name, graph in chosen.graphs.items()},
+            lowerings=dict(chosen.start.lowerings),
             runtime=profile.options,
             versions={**facts["versions"], **builder(profile.target).versions()},
             calibration=(
                 CalibrationFacts(sha256=calibration.sha256, samples=len(calibration)) if calibration else None
             ),
-            gates=(*canonical.gates, *chosen.gates),
+            gates=(*canonical.gates, *chosen.start.gates, *chosen.gates),
             candidates=tuple(candidates),
-            placement=summarize(chosen.placement) if chosen.placement else None,
+            placement=summarize(chosen.main.placement) if chosen.main.placement else None,
             vectors=tolerances,
             licences=facts["licences"],
             provenance=Provenance.model_validate(facts["provenance"]),
@@ -92,35 +91,52 @@ def write_bundle(
 
 
 def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], VectorFacts]:
-    first = canonical.feeds(1)[0]
-    size = sum(np.asarray(value).nbytes for value in first.values())
-    count = min(VECTORS, len(next(iter(canonical.reference.outputs.values()))), max(1, VECTORS_BYTES // max(1, size)))
-    raws, feeds = canonical.raws(count), canonical.feeds(count)
+    said = [value[0] for value in canonical.reference.outputs.values()]
+    size = sum(np.asarray(value).nbytes for value in [*canonical.feeds(1)[0].values(), *said, *said])
+    least = LEAST_FRAMES if canonical.source.io.state else 1
+    feeds = canonical.feeds(min(VECTORS, max(least, VECTORS_BYTES // max(1, size))))
+    count = len(feeds)
+    raws = canonical.raws(count)
     arrays: dict[str, Array] = {}
     for part, rows in (("raw", raws), ("feeds", feeds)):
         for name in rows[0] if rows else ():
             arrays[f"{part}/{name}"] = np.stack([r[name] for r in rows])
     for name, value in canonical.reference.outputs.items():
         arrays[f"fp32/{name}"] = value[:count]
-    tolerance = FP32_TOLERANCE
-    built = chosen.witness
-    if built is not None:
-        for name, value in built.outputs.items():
-            arrays[f"built/{name}"] = value[:count]
-        if chosen.precision != Precision.FP32:
-            # Another CPU may round another way; it must not add more than quantization itself did.
-            found = max(distance(v, canonical.reference.outputs[n]).relative_max for n, v in built.outputs.items())
-            tolerance = max(FP32_TOLERANCE, found)
-    else:
-        for name, value in canonical.reference.outputs.items():
-            arrays[f"built/{name}"] = value[:count]
+    built = chosen.witness or canonical.reference
+    for part, said in (("built", built), *((f"live/{n}", chosen.live.get(n, built)) for n in _live(chosen))):
+        for name, value in said.outputs.items():
+            arrays[f"{part}/{name}"] = value[:count]
     facts = VectorFacts(
         samples=count,
         feeds_tolerance=FEEDS_TOLERANCE,
-        outputs_tolerance=tolerance,
-        built_outputs_from=chosen.witness_from if built is not None else "the fp32 reference",
+        outputs_tolerance=_tolerance(chosen.witness, canonical, chosen.precision),
+        live_tolerances={n: _tolerance(chosen.live.get(n), canonical, chosen.precision) for n in _live(chosen)},
+        built_outputs_from=chosen.witness_from if chosen.witness is not None else "the fp32 reference",
     )
     return arrays, facts
+
+
+def _live(chosen: Trial) -> list[str]:
+    return [name for name, graph in chosen.graphs.items() if graph.io.held]
+
+
+def _tolerance(built: Witness | None, canonical: Canonical, precision: Precision) -> float:
+    """Another CPU may round another way; it must not add more than quantization itself did."""
+    if built is None or precision == Precision.FP32:
+        return FP32_TOLERANCE
+    found = max(distance(v, canonical.reference.outputs[n]).relative_max for n, v in built.outputs.items())
+    return max(FP32_TOLERANCE, found)
+
+
+def _entry(name: str, graph: GraphTrial, made: Path) -> GraphEntry:
+    built = graph.built
+    return GraphEntry(
+        entry=built.entry.relative_to(made).as_posix(),
+        typed_onnx=built.typed_onnx.relative_to(made).as_posix() if built.typed_onnx else None,
+        io=graph.io,
+        placement=summarize(graph.placement) if graph.placement and name != "main" else None,
+    )
 
 
 def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) -> str:
@@ -150,7 +166,7 @@ import edgekd
 
 
 def _not_run(chosen: Trial) -> str:
-    return "" if chosen.session is not None else f"\nIt was {chosen.why}; the figures are {chosen.gates[-1].where}'s."
+    return "" if chosen.main.session else f"\nIt was {chosen.why}; the figures are {chosen.gates[-1].where}'s."
 
 
 def _tensor(spec: TensorSpec) -> str:

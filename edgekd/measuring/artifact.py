@@ -40,6 +40,14 @@ class Artifact(Protocol):
         """Of the bundle's manifest, or of the run's weights."""
 
     @property
+    def graph_name(self) -> str:
+        """``main``, or that of a bundle's graph which holds what others give."""
+
+    @property
+    def graphs_bytes(self) -> Mapping[str, int]:
+        """Of the files of each graph that is loaded, by its name."""
+
+    @property
     def size_bytes(self) -> int:
         """Of the files that the runtime loads."""
 

@@ -18,7 +18,8 @@ from edgekd.measuring.machine import MachineFacts, MachineState
 from edgekd.schema import read_versioned, validated, with_schema
 from edgekd.storage import whole_file
 
-SCHEMA_VERSION = 2  # 2: scenarios paced and offline, device memory, layers; each field new in it has a default
+# 2: scenarios paced and offline, device memory, layers; 3: bundles of several graphs. What is new has a default.
+SCHEMA_VERSION = 3
 
 # from-arrival: from a camera's clock to the result, the wait for the frame before it included.
 Span = Literal["pre", "infer", "post", "end-to-end", "from-arrival"]
@@ -27,9 +28,13 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 
 class ArtifactFacts(StrictModel):
-    """What was measured. ``inputs`` are the io spec's, name -> shape."""
+    """What was measured. ``inputs`` are what is fed on every call, name -> shape.
+
+    ``graph`` is ``main``, or the graph of a bundle that held what another one gave before the first call.
+    """
 
     name: str
+    graph: str = "main"
     target: str
     profile: str
     precision: str
@@ -159,11 +164,13 @@ class WorkerRecord(StrictModel):
 class Memory(StrictModel):
     """In a process of its own. ``rss_increase_bytes``: high-water mark minus the baseline after imports.
 
-    ``device_bytes`` is the runtime's own count of its device's memory, ``nvml_increase_bytes`` what the driver
+    ``artifact_bytes`` are the files of all graphs that were loaded, ``graphs_bytes`` those of each where there are
+    several. ``device_bytes`` is the runtime's own count of its device's memory, ``nvml_increase_bytes`` what the driver
     counts for the process more than before loading. ``unknown`` says why a figure is None.
     """
 
     artifact_bytes: int
+    graphs_bytes: dict[str, int] = Field(default_factory=dict)
     parameters_bytes: int
     rss_baseline_bytes: int
     rss_high_water_bytes: int

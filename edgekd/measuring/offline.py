@@ -26,9 +26,9 @@ SLICES = 10  # of the calls, for the variation and for ratios
 
 
 def batch_axis(io: IoSpec) -> bool:
-    """Whether the first axis of every input and output is one and the same name, and no state is carried."""
+    """Whether the first axis of every input and output is one and the same name, and all of them are the caller's."""
     first = {spec.shape[0] if spec.shape else None for spec in (*io.inputs, *io.outputs)}
-    return not io.state and len(first) == 1 and isinstance(first.pop(), str)
+    return not io.state and not io.held and len(first) == 1 and isinstance(first.pop(), str)
 
 
 def arrangements(threads: int, batchable: bool) -> list[Arrangement]:

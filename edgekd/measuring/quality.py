@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,17 @@ import numpy as np
 
 from edgekd.bundle.artifact import RunArtifact, open_artifact
 from edgekd.bundle.open import Bundle
-from edgekd.contracts import Array, Arrays, StrictModel
+from edgekd.bundle.sequences import InOrder
+from edgekd.contracts import Arrays, Session, StrictModel
 from edgekd.errors import InputError
 from edgekd.recipes.contract import Metrics, Pipeline
 from edgekd.run import HeldOut
 from edgekd.storage import read_arrays, sha256_file
 
-Call = Callable[[Arrays], Mapping[str, Array]]
 
-
-def predictions(run: Call, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[dict[str, Any]]:
-    """raw -> preprocess -> ``run`` -> postprocess, one sample at a time, as an app would."""
-    return [pipeline.postprocess(run(pipeline.preprocess(raw)), raw) for raw in raws]
+def predictions(session: Session, pipeline: Pipeline, raws: Iterable[Arrays]) -> list[dict[str, Any]]:
+    """raw -> preprocess -> run -> postprocess, one sample after another, as an app would. State is carried."""
+    return [*map(InOrder(session, pipeline).predict, raws)]
 
 
 def bootstrap_loss(
@@ -84,8 +83,8 @@ def evaluate(path: str | Path, run: str | Path | None = None, threads: int | Non
         heldout, sha = artifact.run.heldout(), artifact.run.record.files["heldout.npz"]
     else:
         heldout, sha = heldout_of(artifact.bundle, Path(run) if run else None)
-    metrics, call = artifact.metrics(), artifact.load().run
-    found = predictions(call, pipeline, heldout.raws())
+    metrics = artifact.metrics()
+    found = predictions(artifact.load(), pipeline, heldout.raws())
     return Evaluation(
         artifact=artifact.name,
         target=artifact.target,

@@ -288,6 +288,7 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
         artifact=_facts(artifact),
         memory=Memory(
             artifact_bytes=artifact.size_bytes,
+            graphs_bytes=dict(artifact.graphs_bytes) if len(artifact.graphs_bytes) > 1 else {},
             parameters_bytes=artifact.parameters_bytes,
             rss_baseline_bytes=baseline,
             rss_high_water_bytes=high_water,
@@ -308,13 +309,14 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
 def _facts(artifact: Artifact) -> ArtifactFacts:
     return ArtifactFacts(
         name=artifact.name,
+        graph=artifact.graph_name,
         target=artifact.target,
         profile=artifact.profile,
         precision=str(artifact.precision),
         sha256=artifact.sha256,
         size_bytes=artifact.size_bytes,
         parameters_bytes=artifact.parameters_bytes,
-        inputs={tensor.name: tensor.shape for tensor in artifact.io.inputs},
+        inputs={tensor.name: tensor.shape for tensor in artifact.io.fed},
         stateful=bool(artifact.io.state),
         options=_plain(dict(artifact.options)),
         versions=dict(artifact.versions),

@@ -169,7 +169,11 @@ class Metrics(Protocol):
 
 
 class Pipeline(Protocol):
-    """``pipeline.Pipeline``: built from an io spec alone."""
+    """``pipeline.Pipeline``: built from an io spec alone.
+
+    That may be the spec of any graph of the recipe: ``preprocess`` makes what ``io.fed`` names and no more, and
+    ``postprocess`` needs no more than ``io.given``. State, and what is held, are nothing to a pipeline.
+    """
 
     def __init__(self, io: IoSpec) -> None: ...
 
@@ -194,6 +198,21 @@ class Pipeline(Protocol):
         """A PIL picture that shows at a glance whether the predictions for one picture's items are right.
 
         ``references`` (the teacher's, the truth) are drawn beside them, in a second colour.
+        """
+
+
+@runtime_checkable
+class Sequences(Protocol):
+    """A pipeline whose samples follow each other: frames of a video, for a student with state.
+
+    The samples of its recipe's sets are in the order of time, sequence by sequence. Without it, all samples that are
+    given together are one sequence.
+    """
+
+    def restarts(self, raw: Arrays, before: Arrays | None) -> bool:
+        """Whether a new sequence begins with ``raw``, or there is a gap before it: state is then cleared.
+
+        ``before`` is the sample before it; None: there was none.
         """
 
 
@@ -232,3 +251,19 @@ class SharedWork(Protocol):
 
     def make_share(self, cache: Path, part: int, parts: int, progress: Callable[[str, float], None]) -> None:
         """Fills the cache with part ``part`` (0 ...) of ``parts``. Nothing is lost where it is not called."""
+
+
+@runtime_checkable
+class SeveralGraphs(Protocol):
+    """A recipe whose bundles hold more than one graph of the same weights, for those who ask often with one half new.
+
+    Try-on: a graph of the garment that runs once, and one of the frame that holds what the first one gave.
+    """
+
+    def graphs(self, student: nn.Module, io: IoSpec) -> Mapping[str, tuple[nn.Module, IoSpec]]:
+        """Further graphs besides ``main``, which is the student itself, by name, in the order in which they run.
+
+        Names are lower-case words. A graph takes inputs of ``main`` by their names and, where its ``held`` says so,
+        outputs of earlier graphs that hold nothing themselves; one that holds something gives what ``main`` gives.
+        The modules share the student's: what is lowered or folded in it is so in them.
+        """

@@ -38,8 +38,9 @@ class Collected:
         return next((run for run in self.runs if run.record.files and run.sha256 == wanted), None)
 
     def latest(self, sha256: str, target: str) -> Measurement | None:
-        """The newest measurement of an artefact's latency, that is of scenario ``single``."""
-        artefact = [m for m in self.measurements if m.artifact.sha256 == sha256 and m.artifact.target == target]
+        """The newest measurement of an artefact's latency, that is of ``main`` in scenario ``single``."""
+        known = (sha256, target, "main")
+        artefact = [m for m in self.measurements if (m.artifact.sha256, m.artifact.target, m.artifact.graph) == known]
         found = [m for m in artefact if m.conditions.scenario == "single"]
         return found[-1] if found else None
 

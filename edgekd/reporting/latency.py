@@ -64,8 +64,8 @@ def samples_ms(measurement: Measurement, span: Span) -> list[NDArray[np.float64]
     return [np.asarray(samples, np.float64) / 1e3 for samples in found if samples]
 
 
-def _contender(item: Measurement) -> tuple[str, str, str]:
-    return item.artifact.sha256, item.artifact.target, item.artifact.profile
+def _contender(item: Measurement) -> tuple[str, str, str, str]:
+    return item.artifact.sha256, item.artifact.target, item.artifact.profile, item.artifact.graph
 
 
 def _seconds(first: Measurement, second: Measurement) -> float:

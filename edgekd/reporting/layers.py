@@ -15,10 +15,10 @@ _COLUMNS = ("node", "op", "kernel", "precision", "ms", "share")
 
 def layers_section(measurements: Sequence[Measurement]) -> Html | None:
     """The newest profile of every artefact; None where nothing was profiled."""
-    newest: dict[tuple[str, str, str], Measurement] = {}
+    newest: dict[tuple[str, str, str, str], Measurement] = {}
     for item in sorted(measurements, key=lambda m: m.created):
         if item.profile is not None:
-            newest[item.artifact.sha256, item.artifact.target, item.artifact.profile] = item
+            newest[item.artifact.sha256, item.artifact.target, item.artifact.profile, item.artifact.graph] = item
     if not newest:
         return None
     lead = (

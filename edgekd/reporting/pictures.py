@@ -168,9 +168,7 @@ def _in_runtime(bundle: Bundle, group: Group) -> Row:
     manifest = bundle.manifest
     about = f"{manifest.target}, {manifest.precision}, on this machine"
     try:
-        session = bundle.session
-        session.reset()
-        return Row(bundle.name, about, predictions(session.run, group.pipeline, group.raws))
+        return Row(bundle.name, about, predictions(bundle.session, group.pipeline, group.raws))
     except EdgekdError as error:
         return Row(bundle.name, about, reason=f"{error.what}" + (f" ({error.fix})" if error.fix else ""))
 

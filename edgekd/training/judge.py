@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from edgekd.contracts import Array, Arrays, IoSpec
+from edgekd.bundle.sequences import InOrder
+from edgekd.bundle.session import carried
+from edgekd.contracts import Array, Arrays, IoSpec, Session
 from edgekd.recipes.contract import Metrics, Pipeline, SampleSet, SetTeacher
 
 ROWS = 4096  # at most so many samples at once, where the io spec lets them go together
@@ -22,43 +25,64 @@ class Judge:
         self.io, self.pipeline, self.metrics = io, pipeline, metrics
         # An axis of any size that every tensor begins with is the batch: samples may go through together.
         first = {str(t.shape[0]) if t.shape and isinstance(t.shape[0], str) else "" for t in (*io.inputs, *io.outputs)}
-        self._together = ROWS if len(first) == 1 and "" not in first else 1
+        self._together = ROWS if len(first) == 1 and "" not in first and not io.state else 1
 
     def predict(self, model: nn.Module, samples: SampleSet) -> list[dict[str, Any]]:
-        raws = [samples.sample(i).raw for i in range(len(samples))]
-        outputs = _rows(model.judged(samples)) if isinstance(model, SetTeacher) else self._outputs(model, raws)
-        return [self.pipeline.postprocess(o, raw) for o, raw in zip(outputs, raws, strict=True)]
+        return list(self._predictions(model, samples, (samples.sample(i).raw for i in range(len(samples)))))
 
     def score(self, model: nn.Module, samples: SampleSet) -> dict[str, float]:
-        truths = [samples.sample(i).truth for i in range(len(samples))]
-        return self.metrics.compute(self.predict(model, samples), truths)
+        truths: list[Arrays] = []
 
-    def caller(self, model: nn.Module) -> Any:
-        """The model as the pipeline calls any session: named arrays in, named arrays out."""
+        def raws() -> Iterator[Arrays]:
+            for index in range(len(samples)):
+                sample = samples.sample(index)
+                truths.append(sample.truth)
+                yield sample.raw
 
-        def call(feeds: Arrays) -> Mapping[str, Array]:
-            device = next((p.device for p in model.parameters()), torch.device("cpu"))
-            was_training = model.training
-            model.eval()
-            try:
-                with torch.inference_mode():
-                    outputs = model(*(torch.from_numpy(feeds[t.name]).to(device) for t in self.io.inputs))
-            finally:
-                model.train(was_training)
-            values = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-            return {t.name: v.float().cpu().numpy() for t, v in zip(self.io.outputs, values, strict=True)}
+        return self.metrics.compute(list(self._predictions(model, samples, raws())), truths)
 
-        return call
+    def session(self, model: nn.Module) -> Session:
+        """The model as the pipeline asks any session; state is carried from call to call."""
+        return carried(_ModuleSession(model, self.io))
 
-    def _outputs(self, model: nn.Module, raws: Sequence[Arrays]) -> Iterator[Arrays]:
-        """Of each sample, with a batch axis of 1."""
-        call = self.caller(model)
-        for start in range(0, len(raws), self._together):
-            feeds = [self.pipeline.preprocess(raw) for raw in raws[start : start + self._together]]
-            if self._together == 1:
-                yield call(feeds[0])
-            else:
-                yield from _rows(call({name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]}))
+    def _predictions(self, model: nn.Module, samples: SampleSet, raws: Iterable[Arrays]) -> Iterator[dict[str, Any]]:
+        """Each raw sample is held for as long as it is needed: those of a video do not fit into memory together."""
+        if isinstance(model, SetTeacher):
+            for outputs, raw in zip(_rows(model.judged(samples)), raws, strict=True):
+                yield self.pipeline.postprocess(outputs, raw)
+            return
+        session = self.session(model)
+        if self._together == 1:
+            yield from map(InOrder(session, self.pipeline).predict, raws)
+            return
+        waiting = iter(raws)
+        while chunk := list(islice(waiting, self._together)):
+            feeds = [self.pipeline.preprocess(raw) for raw in chunk]
+            outputs = session.run({name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]})
+            for row, raw in zip(_rows(outputs), chunk, strict=True):
+                yield self.pipeline.postprocess(row, raw)
+
+
+class _ModuleSession:
+    """A module in evaluation, on the device that its parameters are on."""
+
+    def __init__(self, model: nn.Module, io: IoSpec) -> None:
+        self.model, self.io = model, io
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                outputs = self.model(*(torch.from_numpy(feeds[t.name]).to(device) for t in self.io.inputs))
+        finally:
+            self.model.train(was_training)
+        values = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return {t.name: v.float().cpu().numpy() for t, v in zip(self.io.outputs, values, strict=True)}
+
+    def reset(self) -> None:
+        pass  # state is carried by edgekd.bundle.session
 
 
 def _rows(outputs: Arrays) -> Iterator[Arrays]:

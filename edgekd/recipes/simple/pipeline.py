@@ -14,7 +14,7 @@ from edgekd.storage import read_arrays, row
 
 
 class Pipeline:
-    """A raw sample is the io spec's inputs without their batch axis; a prediction its outputs without theirs."""
+    """A raw sample is what the io spec is fed, without batch axis; a prediction what it gives, without one."""
 
     def __init__(self, io: IoSpec) -> None:
         self.io = io
@@ -31,7 +31,7 @@ class Pipeline:
             )
         path = next(iter(inputs.values()))
         arrays = read_arrays(Path(path))
-        wanted = {t.name: t for t in self.io.inputs}
+        wanted = {t.name: t for t in self.io.fed}
         if set(arrays) != set(wanted):
             raise InputError(f"{path} holds {sorted(arrays)}", f"the model takes {sorted(wanted)}")
         batched = [arrays[name].ndim == len(t.shape) for name, t in wanted.items()]
@@ -47,10 +47,10 @@ class Pipeline:
             yield path if len(samples) == 1 else f"{path} [{index}]", sample
 
     def preprocess(self, raw: Arrays) -> dict[str, Any]:
-        return {t.name: np.ascontiguousarray(raw[t.name], t.dtype)[None] for t in self.io.inputs}
+        return {t.name: np.ascontiguousarray(raw[t.name], t.dtype)[None] for t in self.io.fed}
 
     def postprocess(self, outputs: Arrays, raw: Arrays) -> dict[str, Any]:
-        return {t.name: outputs[t.name][0] for t in self.io.outputs}
+        return {t.name: outputs[t.name][0] for t in self.io.given}
 
     def draw(
         self, raws: Sequence[Arrays], predictions: Sequence[Arrays], references: Sequence[Arrays] | None = None

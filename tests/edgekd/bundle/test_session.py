@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekd.bundle.session import CarriedState
+from edgekd.bundle.session import CarriedState, carried
 from edgekd.contracts import Graph, IoSpec, Precision, Source, TensorSpec
 from edgekd.errors import InputError
 from edgekd.registry import builder, profile, runtime
@@ -18,6 +18,7 @@ IO = IoSpec(
     outputs=(
         TensorSpec(name="sum_next", shape=AXES),
         TensorSpec(name="y", shape=AXES),
+        TensorSpec(name="total", shape=AXES),
         TensorSpec(name="last_next", shape=AXES),
     ),
     state={"sum_next": "sum", "last_next": "last"},
@@ -26,7 +27,7 @@ IO = IoSpec(
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
 def graph(request, tmp_path_factory):
-    """sum' = sum + x; last' = 1 x; y = sum' - last: two states of which each call sees the last one's."""
+    """sum' = sum + x; last' = 1 x; y = sum' - last; total = sum': two states of which each call sees the last one's."""
     folder = tmp_path_factory.mktemp(request.param)
     values = {
         n: helper.make_tensor_value_info(n, TensorProto.FLOAT, AXES)
@@ -35,6 +36,7 @@ def graph(request, tmp_path_factory):
     }
     nodes = [
         helper.make_node("Add", ["sum", "x"], ["sum_next"], name="add"),
+        helper.make_node("Add", ["sum_next", "zero"], ["total"], name="show"),
         helper.make_node("Sub", ["sum_next", "last"], ["y"], name="sub"),
         helper.make_node("Add", ["x", "zero"], ["last_next"], name="keep"),
     ]
@@ -53,7 +55,7 @@ def graph(request, tmp_path_factory):
 @pytest.fixture
 def session(graph):
     target, loaded = graph
-    return CarriedState(runtime(target).load(loaded))
+    return carried(runtime(target).load(loaded))
 
 
 def x(value):
@@ -62,9 +64,9 @@ def x(value):
 
 def test_outputs_feed_the_inputs_of_the_next_call(session):
     seen = [session.run(x(v)) for v in (1, 10, 100)]
-    assert [float(o["sum_next"][0, 0]) for o in seen] == [1, 11, 111]
+    assert [float(o["total"][0, 0]) for o in seen] == [1, 11, 111]
     assert [float(o["y"][0, 0]) for o in seen] == [1, 10, 101]
-    assert float(seen[0]["sum_next"][0, 0]) == 1  # what was given is not overwritten by later calls
+    assert float(seen[0]["total"][0, 0]) == 1  # what was given is not overwritten by later calls
 
 
 def test_reset_begins_a_new_sequence(session):
@@ -76,19 +78,20 @@ def test_reset_begins_a_new_sequence(session):
 
 def test_two_sessions_of_one_graph_keep_apart(graph):
     target, loaded = graph
-    one, other = (CarriedState(runtime(target).load(loaded)) for _ in range(2))
+    one, other = (carried(runtime(target).load(loaded)) for _ in range(2))
     one.run(x(100))
-    assert float(other.run(x(1))["sum_next"][0, 0]) == 1
+    assert float(other.run(x(1))["total"][0, 0]) == 1
 
 
 def test_a_caller_may_change_what_it_was_given(session):
-    session.run(x(1))["sum_next"][:] = 1000
-    assert float(session.run(x(1))["sum_next"][0, 0]) == 2
+    session.run(x(1))["total"][:] = 1000
+    assert float(session.run(x(1))["total"][0, 0]) == 2
 
 
-def test_only_what_the_caller_feeds_is_shown_and_taken(session):
+def test_only_what_the_caller_feeds_and_gets_is_shown_taken_and_given(session):
     assert [t.name for t in session.io.inputs] == ["x"]
-    assert [t.name for t in session.io.outputs] == ["sum_next", "y", "last_next"]
+    assert [t.name for t in session.io.outputs] == ["y", "total"]
+    assert set(session.run(x(1))) == {"y", "total"}
     with pytest.raises(InputError):
         session.run({**x(1), "sum": np.ones(AXES, np.float32)})
 
@@ -97,14 +100,14 @@ def test_a_call_that_is_refused_leaves_the_state(session):
     session.run(x(1))
     with pytest.raises(InputError):
         session.run({"x": np.zeros((2, 2), np.float32)})
-    assert float(session.run(x(1))["sum_next"][0, 0]) == 2
+    assert float(session.run(x(1))["total"][0, 0]) == 2
 
 
 def test_state_of_unknown_size_is_refused():
     class Dynamic:
         io = IoSpec(
             inputs=(TensorSpec(name="h", shape=("rows", 3)),),
-            outputs=(TensorSpec(name="n", shape=("rows", 3)),),
+            outputs=(TensorSpec(name="n", shape=("rows", 3)), TensorSpec(name="y", shape=(1,))),
             state={"n": "h"},
         )
 

@@ -91,7 +91,7 @@ def canonical(sharp_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from edgekd.conversion.from_run import make_canonical
     from edgekd.run import open_run
 
-    return make_canonical(open_run(sharp_run), tmp_path_factory.mktemp("canonical") / "canonical.onnx")
+    return make_canonical(open_run(sharp_run), tmp_path_factory.mktemp("canonical"))
 
 
 class ScaledCalibration:

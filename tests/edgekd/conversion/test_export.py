@@ -267,6 +267,6 @@ def test_nan_weights_of_a_run_never_reach_a_bundle(sharp_run, copy_of, sealed, t
 def test_the_canonical_graph_is_made_without_touching_the_run(sharp_run, canonical, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "export_onnx", lambda student, io, path: shutil.copy(canonical.source.model, path))
     before = {p.name: p.stat().st_mtime_ns for p in sharp_run.iterdir()}
-    made = make_canonical(open_run(sharp_run), tmp_path / "canonical.onnx")
+    made = make_canonical(open_run(sharp_run), tmp_path / "canonical")
     assert {p.name: p.stat().st_mtime_ns for p in sharp_run.iterdir()} == before
     assert [g.arrow for g in made.gates] == [g.arrow for g in canonical.gates]

@@ -12,7 +12,7 @@ from edgekd.bundle.manifest import read_manifest
 from edgekd.contracts import Built, Precision
 from edgekd.conversion import export as module
 from edgekd.conversion.export import export
-from edgekd.conversion.trial import Trial
+from edgekd.conversion.trial import GraphTrial, Trial
 from edgekd.errors import Exit, GateError, MachineError
 from edgekd.measuring.race import RaceResult
 from edgekd.measuring.statistics import paired_ratio
@@ -76,7 +76,9 @@ def test_the_fastest_is_shipped_and_the_others_say_why_not(auto, take):
 )
 def test_a_tie_goes_to_the_more_exact(latency_ms, shipped, canonical, take):
     take(**latency_ms)
-    trials = [Trial(Precision(name), Built(Path(), Path()), [], session=canonical) for name in latency_ms]
+    trials = [Trial(Precision(name), canonical.start) for name in latency_ms]
+    for trial in trials:
+        trial.graphs["main"] = GraphTrial(canonical.source.io, Built(Path(), Path()), session=canonical)
     chosen, raced = module._choose(canonical, profile("openvino"), trials)
     assert (chosen.precision, raced) == (shipped, "raced")
     if shipped != "int8":

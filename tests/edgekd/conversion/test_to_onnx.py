@@ -25,7 +25,7 @@ def graph(canonical):
 def test_it_is_opset_20_in_one_static_checked_file(canonical, graph):
     assert {o.domain: o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")} == {"": OPSET}
     assert OPSET == 20
-    assert [p.name for p in canonical.source.model.parent.iterdir()] == ["canonical.onnx"]
+    assert [p.name for p in canonical.source.model.parent.iterdir()] == ["main.onnx"]
     assert not [t.name for t in graph.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     onnx.checker.check_model(graph, full_check=True)
     axes = [d for v in (*graph.graph.input, *graph.graph.output) for d in v.type.tensor_type.shape.dim]

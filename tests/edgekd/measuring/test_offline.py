@@ -28,11 +28,10 @@ class Recorder:
         self.seen.append("reset")
 
 
-def spec(shape_in, shape_out, state=None):
+def spec(shape_in, shape_out):
     return IoSpec(
         inputs=(TensorSpec(name="x", shape=shape_in),),
         outputs=(TensorSpec(name="y", shape=shape_out),),
-        state=state or {},
     )
 
 
@@ -41,7 +40,12 @@ def test_a_batch_axis_is_one_name_on_every_first_axis_and_no_state():
     assert not batch_axis(spec((1, 3), (1, 7)))
     assert not batch_axis(spec(("rows", 3), (1, 7)))
     assert not batch_axis(spec(("rows", 3), ("boxes", 7)))
-    assert not batch_axis(spec(("batch", 3), ("batch", 3), {"y": "x"}))
+    stateful = IoSpec(
+        inputs=(TensorSpec(name="x", shape=("batch", 3)),),
+        outputs=(TensorSpec(name="y", shape=("batch", 3)), TensorSpec(name="z", shape=("batch", 3))),
+        state={"y": "x"},
+    )
+    assert not batch_axis(stateful)
     assert not batch_axis(spec((), ()))
 
 

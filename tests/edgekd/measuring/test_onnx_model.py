@@ -45,6 +45,7 @@ class Artifact:
         self.name = self.path.stem
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.size_bytes = self.parameters_bytes = self.path.stat().st_size
+        self.graph_name, self.graphs_bytes = "main", {"main": self.size_bytes}
         spec = TensorSpec(name="x", shape=(1, 3, 32, 32))
         self.io = IoSpec(inputs=(spec,), outputs=(TensorSpec(name="y", shape=(1, 3, 32, 32)),))
         self.options = {"threads": 1}

@@ -90,12 +90,16 @@ def test_each_sample_passes_the_pipeline_alone_and_in_order():
         def postprocess(self, outputs, raw):
             return {"y": float(outputs["x"][0] - raw["x"])}
 
-    def call(feeds):
-        assert feeds["x"].shape == (1,)
-        return {"x": 2 * feeds["x"]}
+    class Twice:
+        def run(self, feeds):
+            assert feeds["x"].shape == (1,)
+            return {"x": 2 * feeds["x"]}
+
+        def reset(self):
+            pass
 
     raws = [{"x": np.float32(value)} for value in (3, 1, 2)]
-    assert [p["y"] for p in predictions(call, Doubling(), raws)] == [3, 1, 2]
+    assert [p["y"] for p in predictions(Twice(), Doubling(), raws)] == [3, 1, 2]
 
 
 # --- evaluation

@@ -14,7 +14,7 @@ from pydantic import create_model
 
 import edgekd.schemas as module
 from edgekd import registry
-from edgekd.bundle.manifest import Distance, Manifest, read_manifest, write_manifest
+from edgekd.bundle.manifest import SCHEMA_VERSION, Distance, Manifest, read_manifest, write_manifest
 from edgekd.contracts import StrictModel
 from edgekd.errors import InputError
 from edgekd.schemas import RECORDS, Record, document, fixed, meaning_sha256, schema
@@ -129,7 +129,7 @@ def elsewhere(tmp_path, monkeypatch):
     return folder
 
 
-def altered(monkeypatch, version=1, **fields):
+def altered(monkeypatch, version=SCHEMA_VERSION, **fields):
     """As if a field had been added to the manifest's model."""
     model = create_model("Manifest", __base__=Manifest, **fields)
     changed = tuple(Record("manifest", version, model, r.file) if r.name == "manifest" else r for r in RECORDS)
@@ -162,11 +162,11 @@ def test_a_changed_model_needs_a_new_version_and_the_old_schema_stays(elsewhere,
     record = altered(monkeypatch, colour=(str, "red"))
     old = record.path.read_bytes()
     assert json.loads(old) != schema(record)
-    with pytest.raises(InputError, match=r"manifest-1\.schema\.json would change") as caught:
+    with pytest.raises(InputError, match=f"{record.path.name} would change") as caught:
         main([])
     assert "SCHEMA_VERSION" in caught.value.fix
     assert record.path.read_bytes() == old
-    newer = altered(monkeypatch, version=2, colour=(str, "red"))
+    newer = altered(monkeypatch, version=record.version + 1, colour=(str, "red"))
     main([])
     assert "colour" in json_of(newer.path)["properties"]
     assert record.path.read_bytes() == old
@@ -177,7 +177,7 @@ def test_other_words_are_no_other_meaning(elsewhere):
     words = elsewhere / "descriptions.toml"
     words.write_text(words.read_text(encoding="utf-8").replace('created = "UTC', 'created = "in UTC'), encoding="utf-8")
     main([])
-    assert "in UTC" in (elsewhere / "manifest-1.schema.json").read_text(encoding="utf-8")
+    assert "in UTC" in (elsewhere / BY_NAME["manifest"].path.name).read_text(encoding="utf-8")
 
 
 def test_a_field_that_is_named_like_a_keyword_counts():

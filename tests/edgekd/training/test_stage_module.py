@@ -21,7 +21,7 @@ class Doubling(nn.Module):
 def test_models_are_judged_in_eval_mode_and_put_back():
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.9))
     x = np.ones((1, 3), np.float32)
-    call = Judge(IO, None, None).caller(model)
+    call = Judge(IO, None, None).session(model).run
     for training in (True, False):
         model.train(training)
         first = call({"x": x})["y"]
@@ -31,15 +31,17 @@ def test_models_are_judged_in_eval_mode_and_put_back():
 
 
 def test_a_black_box_without_parameters_can_be_judged():
-    assert Judge(IO, None, None).caller(Doubling())({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [[2, 2, 2]]
+    assert Judge(IO, None, None).session(Doubling()).run({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [
+        [2, 2, 2]
+    ]
 
 
 def test_scores_do_not_move_the_random_state():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    Judge(IO, None, None).caller(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)))
+    Judge(IO, None, None).session(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)))
     torch.set_rng_state(before)
-    call = Judge(IO, None, None).caller(nn.Dropout(0.5))
+    call = Judge(IO, None, None).session(nn.Dropout(0.5)).run
     call({"x": np.ones((1, 3), np.float32)})
     assert torch.equal(torch.get_rng_state(), before)
 

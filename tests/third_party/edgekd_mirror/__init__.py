@@ -1,0 +1,1 @@
+"""A recipe of three inputs whose bundles hold three graphs: of all, of the garment, of the frame."""

@@ -1,0 +1,1 @@
+"""A recipe whose student remembers: frames of short videos, one after another."""
