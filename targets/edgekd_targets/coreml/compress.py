@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,18 @@ import numpy as np
 
 from edgekd.contracts import Calibration, IoSpec, Precision
 from edgekd.errors import InputError, MachineError
-from edgekd_targets.coreml.calibration import ranges
+from edgekd_targets.coreml.calibration import STATISTICS, ranges
 from edgekd_targets.coreml.library import coremltools, quiet
 
 BLOCK = 32  # weights of one output channel that share a scale at 4 bits
 PALETTE_BITS = 6
+WAY = {"recipe": "coremltools", "statistics": "percentile", "activation": "uint8", "pairs": "inputs", "keep_float": ()}
+CHOICES = {
+    "recipe": ("coremltools",),
+    "statistics": STATISTICS,
+    "activation": ("uint8", "int8"),
+    "pairs": ("inputs", "both"),
+}
 SMALLEST = 512  # of a weight that is worth it: below, scales and tables eat what the bits save
 
 
@@ -46,23 +53,26 @@ def _bits(bits: int) -> Any:
 
 
 def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str, Any]) -> Any:
-    """Quantize-dequantize pairs around what multiplies, adds and pools, and 8-bit weights.
+    """Quantize-dequantize pairs before what multiplies, adds and pools, and 8-bit weights.
 
     Args:
-        way: the profile's ``[quantization]``: ``recipe`` coremltools, ``statistics`` (``calibration.ranges``),
-            ``activation`` (int8, symmetric; uint8, with a zero point), ``keep_float`` names of operations.
+        way: the profile's ``[quantization]``. ``statistics`` (``calibration.ranges``); ``activation``: uint8 with a
+            zero point, or int8, symmetric; ``pairs``: before ``inputs`` alone, or behind results too (``both``: as
+            coremltools does, though what follows quantizes what it reads itself); ``keep_float`` names operations.
+
+    Raises:
+        InputError: a setting or a value that this target does not know.
     """
-    chosen = {"recipe": "coremltools", "statistics": "minmax", "activation": "int8", "keep_float": (), **way}
+    chosen = {**WAY, **way}
     chosen.pop("name", None)
-    if strangers := sorted(chosen.keys() - {"recipe", "statistics", "activation", "keep_float"}):
-        raise InputError(f"coreml's quantization knows no setting {strangers[0]!r}")
-    if chosen["recipe"] != "coremltools":
-        raise InputError(f"coreml has no quantization recipe {chosen['recipe']!r}", fix='recipe = "coremltools"')
+    if strangers := sorted(chosen.keys() - WAY.keys()):
+        raise InputError(f"coreml's quantization knows no setting {strangers[0]!r}", fix="there are: " + ", ".join(WAY))
+    for key, known in CHOICES.items():
+        if chosen[key] not in known:
+            raise InputError(f"quantization.{key} = {chosen[key]!r} cannot be used", fix="one of " + ", ".join(known))
     coreml = coremltools().optimize.coreml
-    modes = {"int8": "linear_symmetric", "uint8": "linear"}
-    if chosen["activation"] not in modes:
-        raise InputError(f"quantization.activation = {chosen['activation']!r} cannot be used", fix="int8 or uint8")
-    activation = coreml.OpLinearQuantizerConfig(mode=modes[chosen["activation"]], dtype=chosen["activation"])
+    mode = "linear" if chosen["activation"] == "uint8" else "linear_symmetric"
+    activation = coreml.OpLinearQuantizerConfig(mode=mode, dtype=chosen["activation"])
     kept = dict.fromkeys(chosen["keep_float"])
     with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
         package = Path(folder) / "model.mlpackage"
@@ -70,20 +80,20 @@ def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str,
         found = ranges(package, io, calibration, str(chosen["statistics"]))
         stats = {name: {"rmin": low, "rmax": high} for name, (low, high) in found.items()}
         config = coreml.OptimizationConfig(global_config=activation, op_name_configs=kept)
-        model = _paired(model, config, stats)
+        model = _paired(model, config, stats, ("prefix",) if chosen["pairs"] == "inputs" else ("prefix", "suffix"))
     weights = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)  # or a product is half int8
     config = coreml.OptimizationConfig(global_config=weights, op_name_configs=kept)
     return _applied(coreml.linear_quantize_weights, model, config)
 
 
-def _paired(model: Any, config: Any, stats: Mapping[str, Any]) -> Any:
+def _paired(model: Any, config: Any, stats: Mapping[str, Any], sides: Sequence[str]) -> Any:
     """coremltools' own passes for activations, with our statistics: its calibrator runs the model, on macOS only."""
     from coremltools.converters.mil.mil.passes.graph_pass import PassOption
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
     from coremltools.models.utils import _apply_graph_pass
 
     passes = []
-    for side in ("prefix", "suffix"):
+    for side in sides:
         insert = PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
         insert.set_options([PassOption("config", config), PassOption("activation_stats", dict(stats))])
         passes.append(insert)
