@@ -82,9 +82,7 @@ def _judge_typed(trial: Trial, canonical: Canonical, profile: Profile, make: Bui
     return typed
 
 
-def _check_types(
-    trial: Trial, profile: Profile, placements: Mapping[str, Placement], asked: Precision | None
-) -> None:
+def _check_types(trial: Trial, profile: Profile, placements: Mapping[str, Placement], asked: Precision | None) -> None:
     """What was built, graph by graph: the one with the least share in its precision decides.
 
     Raises:

@@ -137,9 +137,7 @@ def _interface(library: Any, io: IoSpec, chosen: dict[str, Any], own: bool) -> d
     kept = {t.name for t in io.outputs} - (set(io.state) if own else set())
     outputs = [library.TensorType(name=t.name, dtype=np.dtype(t.dtype).type) for t in io.outputs if t.name in kept]
     states = [
-        library.StateType(
-            wrapped_type=library.TensorType(shape=io.input(name).shape, dtype=np.float16), name=name
-        )
+        library.StateType(wrapped_type=library.TensorType(shape=io.input(name).shape, dtype=np.float16), name=name)
         for name in (io.state.values() if own else ())
     ]
     return {"inputs": inputs, "outputs": outputs, **({"states": states} if states else {})}

@@ -94,7 +94,9 @@ def placement(graph: Graph) -> Placement:
         return Placement(nodes, "ML Program as it is typed; units are chosen on the device")
     plan, planned = _plan(graph)
     usage = plan.get_compute_device_usage_for_mlprogram_operation
-    units = {name: type(found.preferred_compute_device).__name__ for name, op in planned.items() if (found := usage(op))}
+    units = {
+        name: type(found.preferred_compute_device).__name__ for name, op in planned.items() if (found := usage(op))
+    }
     placed = [replace(node, device=units.get(node.name, "not said")) for node in nodes]
     return Placement(tuple(placed), f"Core ML compute plan, {_unit(graph)}")
 

@@ -203,4 +203,8 @@ def dequantize(input: Tensor, scale: Any, zero_point: Any, axis: int | None) -> 
 def _along(value: Any, rank: int, axis: int | None) -> Tensor:
     """A scalar, or one number per index of ``axis``, as it broadcasts."""
     found = torch.as_tensor(value).float()
-    return found if found.dim() == 0 or axis is None else found.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+    return (
+        found
+        if found.dim() == 0 or axis is None
+        else found.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+    )

@@ -74,9 +74,9 @@ class Evaluator:
             raise InputError("the MIL reference evaluator lacks operations of this program", named)
 
     @property
-    def state(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of Core ML's own state, by name."""
-        return {name: tuple(var.shape) for name, var in self._inputs.items() if _is_state(var)}
+    def states(self) -> list[str]:
+        """Names of Core ML's own state."""
+        return [name for name, var in self._inputs.items() if _is_state(var)]
 
     def run(
         self, feeds: Mapping[str, Any], states: dict[str, torch.Tensor] | None = None, observe: Observe | None = None
@@ -123,7 +123,6 @@ class MilReference:
         self.name = f"MIL reference evaluator (coremltools {version('coremltools')}, torch {version('torch')})"
         self._pictures = pictures(read_spec(path))
         self._evaluator = Evaluator(load_program(path))
-        self.reset()
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         return {name: value.numpy() for name, value in self.observed(feeds, None).items()}
@@ -132,10 +131,12 @@ class MilReference:
         ready = check_feeds(self.io, feeds)
         for name in self._pictures:
             ready[name] = to_pixels(ready[name], self.io.input(name))
-        return self._evaluator.run(ready, self._states, observe)
+        states = {name: torch.from_numpy(ready.pop(name)).half() for name in self._evaluator.states}
+        said = self._evaluator.run(ready, states, observe)
+        return {**said, **{out: states[name].float() for out, name in self.io.state.items() if name in states}}
 
     def reset(self) -> None:
-        self._states = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in self._evaluator.state.items()}
+        pass  # state is carried by edgekd.bundle.session, Core ML's own too: it is written before every call
 
 
 @cache
@@ -163,4 +164,4 @@ def _type(var: Any) -> torch.dtype:
 def _is_state(var: Any) -> bool:
     from coremltools.converters.mil.mil import types
 
-    return bool(types.is_state(var.sym_type)) if hasattr(types, "is_state") else False
+    return bool(types.is_state(var.sym_type))

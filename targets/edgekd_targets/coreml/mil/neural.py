@@ -168,7 +168,9 @@ def resample(
         coordinates = 2 * coordinates / steps - 1 if align_corners else (2 * coordinates + 1) / steps - 1
     mode = _MODES.get((align_corners, padding_mode))
     if mode is None or (padding_mode == "constant" and padding_value != 0):
-        raise NotImplementedError(f"resample with padding_mode {padding_mode}, {padding_value}, corners {align_corners}")
+        raise NotImplementedError(
+            f"resample with padding_mode {padding_mode}, {padding_value}, corners {align_corners}"
+        )
     return F.grid_sample(x, coordinates, mode=sampling_mode, padding_mode=mode, align_corners=align_corners)
 
 

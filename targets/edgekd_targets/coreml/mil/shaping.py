@@ -38,9 +38,9 @@ def squeeze(x: Tensor, axes: Any) -> Tensor:
 
 
 @op("concat")
-def concat(values: list[Tensor], axis: int, interleave: bool) -> Tensor:
+def concat(values: list[Any], axis: int, interleave: bool) -> Tensor:
     if not interleave:
-        return torch.cat([torch.as_tensor(v) for v in values], axis)
+        return torch.cat([torch.atleast_1d(torch.as_tensor(v)) for v in values], axis)
     return torch.stack(values, axis % values[0].dim() + 1).flatten(axis % values[0].dim(), axis % values[0].dim() + 1)
 
 
