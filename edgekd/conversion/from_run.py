@@ -190,7 +190,7 @@ def _exported(recipe: Recipe, student: nn.Module, io: IoSpec, folder: Path) -> d
 
 
 def _calibrations(calibration: RunCalibration, references: Mapping[str, Session]) -> dict[str, Calibration]:
-    """Of each graph that does not take just what the pipeline makes: state and what is held are the fp32 reference's."""
+    """Of each graph that does not take just what the pipeline makes: state and what is held as in fp32."""
     found: dict[str, Calibration] = {}
     if references["main"].io.state:
         found["main"] = calibration.filled(CarriedState(references["main"]))

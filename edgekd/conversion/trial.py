@@ -14,7 +14,6 @@ from edgekd.conversion.gates import Witness
 from edgekd.errors import EdgekdError
 from edgekd.measuring.statistics import Ratio
 
-
 KINDS = {"onnx": "ONNX", "tflite": "TFLite"}
 
 

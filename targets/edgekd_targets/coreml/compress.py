@@ -13,8 +13,9 @@ from edgekd.contracts import Calibration, IoSpec, Precision
 from edgekd.errors import InputError, MachineError
 from edgekd_targets.coreml.calibration import STATISTICS, ranges
 from edgekd_targets.coreml.library import coremltools, quiet
+from edgekd_targets.coreml.package import operations
 
-BLOCK = 32  # weights of one output channel that share a scale at 4 bits
+BLOCKS = (32, 24, 16, 8)  # weights of one output channel that may share a scale at 4 bits
 PALETTE_BITS = 6
 WAY = {"recipe": "coremltools", "statistics": "percentile", "activation": "uint8", "pairs": "inputs", "keep_float": ()}
 CHOICES = {
@@ -40,16 +41,32 @@ def compress_weights(model: Any, precision: Precision) -> Any:
         return _applied(coreml.linear_quantize_weights, model, coreml.OptimizationConfig(global_config=_bits(8)))
     if model.get_spec().specificationVersion < coremltools().target.iOS18:
         raise InputError("w4 needs iOS 18 or macOS 15", "before, ML Programs know no blocks", "--target coreml/mac")
-    return _applied(coreml.linear_quantize_weights, model, coreml.OptimizationConfig(global_config=_bits(4)))
+    blocks = {name: _blocks(size) for name, size in _weight_inputs(model).items()}
+    config = coreml.OptimizationConfig(global_config=_bits(8), op_name_configs=blocks)
+    return _applied(coreml.linear_quantize_weights, model, config)
 
 
-def _bits(bits: int) -> Any:
-    coreml = coremltools().optimize.coreml
-    if bits == 8:
-        return coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
-    return coreml.OpLinearQuantizerConfig(
-        mode="linear_symmetric", dtype="int4", granularity="per_block", block_size=BLOCK, weight_threshold=SMALLEST
+def _bits(bits: int, **more: Any) -> Any:
+    return coremltools().optimize.coreml.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype=f"int{bits}", weight_threshold=SMALLEST, **more
     )
+
+
+def _blocks(channels: int) -> Any:
+    """4 bits in blocks that divide the input channels; 8 where none does (a first or a depthwise convolution).
+
+    coreml's own default, one size for all, leaves those in float16 that it does not divide.
+    """
+    size = next((size for size in BLOCKS if channels % size == 0), None)
+    return _bits(8) if size is None else _bits(4, granularity="per_block", block_size=size)
+
+
+def _weight_inputs(model: Any) -> dict[str, int]:
+    """Input channels of every weight, by the operation that multiplies with it."""
+    made = list(operations(model.get_spec()))
+    shapes = {op.output: op.value.shape for op in made}
+    weights = {op.output: op.inputs["weight"][0] for op in made if op.inputs.get("weight")}
+    return {name: int(shapes[weight][1] or 1) for name, weight in weights.items() if weight in shapes}
 
 
 def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str, Any]) -> Any:

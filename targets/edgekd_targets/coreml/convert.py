@@ -175,11 +175,8 @@ def _check(io: IoSpec) -> None:
 
 def _places(op: Any) -> bool:
     """Whether an operation computes places to read at, from what was learned on: float16 has 11 bits for them."""
-    return op.op_type == "resample" or any(
-        user.op_type == "resample" and user.coordinates is out or (user.op_type not in _LEARNED and _leads(user, out))
-        for out in op.outputs
-        for user in out.child_ops
-        if op.op_type not in _LEARNED
+    return op.op_type == "resample" or (
+        op.op_type not in _LEARNED and any(_leads(user, out) for out in op.outputs for user in out.child_ops)
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.bundle.session import check_graph
-from edgekd.contracts import Array, Arrays, Graph, NodePlacement, Placement, Probe, TensorSpec, check_feeds
+from edgekd.contracts import Array, Arrays, Graph, Placement, Probe, TensorSpec, check_feeds
 from edgekd.errors import InputError, MachineError
 from edgekd_targets.coreml.feeds import to_pixels
 from edgekd_targets.coreml.library import FIX, coremltools, quiet

@@ -194,7 +194,7 @@ def test_what_core_ml_cannot_take_is_refused_with_the_reason(source, message, tm
 
 def test_an_operation_that_core_ml_lacks_is_named(tmp_path):
     io = IoSpec(inputs=(TensorSpec(name="x", shape=(3, 3)),), outputs=(TensorSpec(name="y", shape=()),))
-    with pytest.raises(InputError, match="Core ML lacks the operation .*det"):
+    with pytest.raises(InputError, match=r"Core ML lacks the operation .*det"):
         coreml.build(Source(Path("none"), io, Erratic()), profile("coreml"), Precision.FP16, None, tmp_path)
 
 

@@ -92,7 +92,7 @@ def test_operations_that_it_lacks_are_named_with_where_they_stand(mil):
 
 @pytest.mark.parametrize(
     ("precision", "profile", "steps"),
-    [("w8", "iphone", 254), ("w8", "iphone-ios18", 254), ("w4", "iphone-ios18", 15), ("palette", "iphone", 64)],
+    [("w8", "iphone", 254), ("w8", "iphone-ios18", 254), ("w4", "iphone-ios18", 14), ("palette", "iphone", 64)],
 )
 def test_compressed_weights_are_unpacked_to_near_what_they_were(precision, profile, steps, built, small):
     """Within half a step of the range that shares a scale; for a palette, in no more values than it holds."""
@@ -101,7 +101,11 @@ def test_compressed_weights_are_unpacked_to_near_what_they_were(precision, profi
     kinds = {op.op_type for op in made.functions["main"].operations if op.op_type.startswith("constexpr_")}
     assert kinds
     weight = small.module.wide.weight.numpy()
-    (found,) = [v.float().numpy() for n, v in values.items() if getattr(v, "shape", ()) == weight.shape and "wide" in n]
+    (found,) = [
+        v.float().numpy()
+        for name, v in values.items()
+        if "wide" in name and getattr(v, "shape", ()) == weight.shape and v.is_floating_point()
+    ]
     if precision == "palette":
         assert 1 < len(np.unique(found)) <= steps
         assert np.abs(found - weight).mean() < 0.05 * np.abs(weight).mean()

@@ -97,7 +97,7 @@ def prelu(rng: random.Random) -> Any:
 def reductions(rng: random.Random) -> Any:
     axes, keep = rng.choice([(1,), (2, 3), (0, 2)]), rng.random() < 0.5
     functions = [torch.mean, torch.sum, torch.amax, torch.amin, torch.logsumexp]
-    norms = [lambda x, a, k: torch.linalg.vector_norm(x, p, a, k) for p in (1, 2)]
+    norms = [lambda x, a, k, p=p: torch.linalg.vector_norm(x, p, a, k) for p in (1, 2)]
     return lambda x: tuple(f(x, axes, keep) for f in (*functions, *norms)), [drawn(2, 3, 4, 5)]
 
 
