@@ -27,9 +27,10 @@ from edgekd_targets.coreml.package import FUNCTION, WEIGHTS, pictures, read_spec
 
 Observe = Callable[[str, str, torch.Tensor], None]  # operation, name of its result, the result
 _TYPES = {
-    "fp16": torch.float16, "fp32": torch.float32, "bool": torch.bool, "int8": torch.int8, "int16": torch.int16,
-    "int4": torch.int8, "uint1": torch.uint8, "uint2": torch.uint8, "uint3": torch.uint8, "uint4": torch.uint8,
-    "uint6": torch.uint8, "int32": torch.int32, "int64": torch.int64, "uint8": torch.uint8, "uint16": torch.int32, "uint32": torch.int64,
+    "fp16": torch.float16, "fp32": torch.float32, "bool": torch.bool, "int4": torch.int8, "int8": torch.int8,
+    "int16": torch.int16, "int32": torch.int32, "int64": torch.int64, "uint1": torch.uint8, "uint2": torch.uint8,
+    "uint3": torch.uint8, "uint4": torch.uint8, "uint6": torch.uint8, "uint8": torch.uint8, "uint16": torch.int32,
+    "uint32": torch.int64,
 }  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def resample(
     """``coordinates`` (B, H, W, 2) hold x, y of the place to read at.
 
     Raises:
-        NotImplementedError: a mode that torch has not: padding with another constant than 0, or the other way to reflect.
+        NotImplementedError: a mode that torch has not: another constant than 0, or the other way to reflect.
     """
     if coordinates_mode == "normalized_zero_to_one":
         coordinates = 2 * coordinates - 1
