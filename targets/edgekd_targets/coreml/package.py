@@ -163,6 +163,7 @@ def _macs(op: Operation, values: dict[str, Value]) -> int | None:
     left, right = (values[name].shape if name in values else None for name in _sides(op))
     if left is None or right is None:
         return None
+    counted: tuple[tuple[int | None, ...], ...]
     if op.op == "conv":
         counted = (right, op.value.shape[:1], op.value.shape[2:])
     elif op.op == "conv_transpose":

@@ -39,7 +39,11 @@ class CoreMlSession:
         unit = _unit(graph)
         spec = read_spec(graph.path)
         self.io, self.name = graph.io, f"Core ML on {unit}"
-        held = {t.name: (t.dtype, [*t.shape]) for t in graph.io.inputs if t.name in states(spec)}
+        held: dict[str, tuple[str, list[int | None]]] = {
+            t.name: (t.dtype, [axis if isinstance(axis, int) else None for axis in t.shape])
+            for t in graph.io.inputs
+            if t.name in states(spec)
+        }
         taken = {name: (_dtype(name, dtype, graph), list(shape)) for name, (dtype, shape) in inputs(spec).items()}
         given = {*outputs(spec), *(out for out, name in graph.io.state.items() if name in held)}
         check_graph(graph, {**taken, **held}, given)
@@ -70,7 +74,7 @@ class CoreMlSession:
 
     def reset(self) -> None:
         """A graph's state is carried by edgekd.bundle.session; Core ML's own is written before every call."""
-        self._state = self._model.make_state() if self._held else None
+        self._state: Any = self._model.make_state() if self._held else None
 
 
 def load(graph: Graph) -> CoreMlSession:

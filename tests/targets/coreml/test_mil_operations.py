@@ -20,7 +20,7 @@ from edgekd_targets.coreml.library import coremltools, quiet
 from edgekd_targets.coreml.mil.evaluator import Evaluator
 from edgekd_targets.coreml.mil.registry import OPS
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 Case = Callable[[random.Random], tuple[Callable[..., Any], list[Tensor]]]
 CASES: dict[str, Case] = {}
 # What no torch program is converted to, and its own test.
