@@ -53,7 +53,7 @@ def ranges(package: Path, io: IoSpec, calibration: Calibration, statistics: str)
     session.reset()
     for feeds in calibration:
         session.observed(feeds, count)
-    choose = _percentile if statistics == "percentile" else _least_error
+    choose = {"percentile": _percentile, "mse": _least_error}[statistics]
     return {name: choose(counts[name], *found) for name, found in seen.items()}
 
 

@@ -20,18 +20,19 @@ _GELU: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _unary(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+def _unary(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda x: function(torch.as_tensor(x))
 
 
-for _name, _function in {
+_UNARY: dict[str, Callable[..., Tensor]] = {
     "abs": torch.abs, "ceil": torch.ceil, "cos": torch.cos, "sin": torch.sin, "tan": torch.tan, "atan": torch.atan,
     "acos": torch.acos, "asin": torch.asin, "exp": torch.exp, "exp2": torch.exp2, "floor": torch.floor,
     "erf": torch.erf, "logical_not": torch.logical_not, "relu": torch.relu, "relu6": F.relu6, "round": torch.round,
     "sigmoid": torch.sigmoid, "sign": torch.sign, "silu": F.silu, "softplus": F.softplus,
     "sqrt": torch.sqrt, "square": torch.square, "tanh": torch.tanh, "cosh": torch.cosh, "sinh": torch.sinh,
     "identity": torch.clone,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _function in _UNARY.items():
     op(_name)(_unary(_function))
 
 
@@ -39,16 +40,17 @@ def _floor_div(x: Any, y: Any) -> Tensor:
     return torch.div(torch.as_tensor(x), torch.as_tensor(y), rounding_mode="floor")
 
 
-def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+def _binary(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda x, y: function(torch.as_tensor(x), torch.as_tensor(y))
 
 
-for _name, _both in {
+_BINARY: dict[str, Callable[..., Tensor]] = {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "maximum": torch.maximum, "minimum": torch.minimum,
     "pow": torch.pow, "floor_div": _floor_div, "equal": torch.eq, "not_equal": torch.ne,
     "greater": torch.gt, "greater_equal": torch.ge, "less": torch.lt, "less_equal": torch.le,
     "logical_and": torch.logical_and, "logical_or": torch.logical_or, "logical_xor": torch.logical_xor,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _both in _BINARY.items():
     op(_name)(_binary(_both))
 
 
@@ -148,14 +150,15 @@ def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return reduce
 
 
-for _name, _reduce in {
+_REDUCTIONS: dict[str, Callable[..., Tensor]] = {
     "reduce_mean": torch.mean,
     "reduce_sum": torch.sum,
     "reduce_max": torch.amax,
     "reduce_min": torch.amin,
     "reduce_l2_norm": lambda x, axes, keepdim: x.square().sum(axes, keepdim=keepdim).sqrt(),
     "reduce_log_sum_exp": torch.logsumexp,
-}.items():
+}
+for _name, _reduce in _REDUCTIONS.items():
     op(_name)(_reduction(_reduce))
 
 
