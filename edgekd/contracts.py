@@ -188,6 +188,7 @@ class NodePlacement:
     macs: int | None = 0
     owner: str = ""  # the node of the typed graph (its name or its first output) that it is, where that is known
     sides: tuple[str, ...] = ()  # of a typed program's node: which nodes give what it multiplies; "" is a constant
+    parts: tuple[str, ...] = ()  # all nodes of the typed graph that were fused into it, where that is known
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from edgekd.bundle.live import Held, graphs_held
+from edgekd.bundle.live import Held, Live, graphs_held
 from edgekd.bundle.manifest import is_bundle
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
@@ -77,16 +77,18 @@ class BundleArtifact(_Opened):
         return _installed(self.target, "edgekd", "numpy")
 
     def load(self) -> Session:
-        if not self.io.held:
-            return super().load()
-        return Held(self.bundle.live(self.graph_name), row(self.bundle.vectors()["feeds"], 0))
+        return Held(self._prepared()) if self.io.held else super().load()
 
     def layers(self, feeds: Sequence[Arrays]) -> list[tuple[str, str, float]]:
         if not self.io.held:
             return super().layers(feeds)
-        live = self.bundle.live(self.graph_name)
-        live.prepare({t.name: self.bundle.vectors()["feeds"][t.name][0] for t in live.prepared_from})
+        live = self._prepared()
         return self.runtime().profile_layers(self.graph, [live.complete(feed) for feed in feeds])
+
+    def _prepared(self) -> Live:
+        live, feeds = self.bundle.live(self.graph_name), self.bundle.vectors()["feeds"]
+        live.prepare({t.name: feeds[t.name][0] for t in live.prepared_from})
+        return live
 
     def pipeline(self) -> Pipeline | None:
         return self.bundle.pipeline_of(self.graph_name) if self.bundle.manifest.recipe else None

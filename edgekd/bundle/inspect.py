@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekd.bundle.live import graphs_held
 from edgekd.bundle.manifest import Candidate, GateRecord, Manifest, PlacementSummary
 from edgekd.bundle.open import open as open_bundle
 from edgekd.bundle.placement import summarize
@@ -30,17 +31,15 @@ class Inspection:
     nodes: tuple[NodePlacement, ...] = ()
     manifest: Manifest | None = None
     onnx: dict[str, Any] = field(default_factory=dict)
+    further: dict[str, PlacementSummary] = field(default_factory=dict)  # of graphs besides main
+    graphs_bytes: dict[str, int] = field(default_factory=dict)
 
     def tables(self, verbose: bool) -> list[Table]:
         """Titled tables, each with its header row first; ``verbose`` lists every node."""
         tables: list[Table] = []
         if self.placement is not None:
-            rows = [["precision", "share of MACs", "nodes"]]
-            kinds = [*self.placement.precision_by_macs, *self.placement.precision_by_nodes]
-            for kind in dict.fromkeys(kinds):
-                share = self.placement.precision_by_macs.get(kind, 0.0)
-                rows.append([kind, f"{share:.1%}", str(self.placement.precision_by_nodes.get(kind, 0))])
-            tables.append((f"precision as built ({self.placement_from})", rows))
+            tables.append((f"precision as built ({self.placement_from})", _precision_rows(self.placement)))
+            tables += [(f"precision of {name} as built", _precision_rows(p)) for name, p in self.further.items()]
             devices = [["device", "share of MACs"]]
             devices += [[d, f"{s:.1%}"] for d, s in self.placement.device_by_macs.items()]
             tables.append(("placement", devices))
@@ -54,6 +53,8 @@ class Inspection:
                 rows.append([n.name, n.op, n.precision, n.device, n.kernel, macs])
             tables.append(("nodes", rows))
         if self.manifest is not None:
+            if self.manifest.live:
+                tables.append(("ways to run", _ways(self.manifest, self.graphs_bytes)))
             rows = [["gate", "before → after", "loss", "95 % interval", "n", "max|a-b|", "SQNR dB", "where"]]
             rows += [_gate_row(gate) for gate in self.manifest.gates]
             tables.append(("gates", rows))
@@ -88,6 +89,26 @@ class Inspection:
             lines.append(f"calibration: {m.calibration.samples} samples, {m.calibration.sha256[:12]}")
         lines += [f"licence: {what}: {licence}" for what, licence in m.licences.items()]
         return lines
+
+
+def _precision_rows(placement: PlacementSummary) -> list[list[str]]:
+    rows = [["precision", "share of MACs", "nodes"]]
+    for kind in dict.fromkeys([*placement.precision_by_macs, *placement.precision_by_nodes]):
+        share = placement.precision_by_macs.get(kind, 0.0)
+        rows.append([kind, f"{share:.1%}", str(placement.precision_by_nodes.get(kind, 0))])
+    return rows
+
+
+def _ways(m: Manifest, graphs_bytes: Mapping[str, int]) -> list[list[str]]:
+    """``main``, and every graph that holds what others give: what it takes, and when."""
+    rows = [["way", "once", "for every call", "graphs, MB"]]
+    for way in ("main", *m.live):
+        sources = graphs_held(m.graphs[way].io)
+        once = dict.fromkeys(t.name for source in sources for t in m.graphs[source].io.fed)
+        sizes = ", ".join(f"{name} {graphs_bytes[name] / 1e6:.2f}" for name in (*sources, way))
+        fed = ", ".join(t.name for t in m.graphs[way].io.fed)
+        rows.append(["session" if way == "main" else f"live({way!r})", ", ".join(once), fed, sizes])
+    return rows
 
 
 def _run_lines(m: Manifest, size: str) -> list[str]:
@@ -147,8 +168,10 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
     if path.is_file() and not zipfile.is_zipfile(path):
         raise InputError(f"{path} is neither a bundle folder nor an .onnx file", fix="edgekd inspect bundles/NAME")
     bundle = open_bundle(path, threads)
+    graphs = bundle.manifest.graphs
+    graphs_bytes = {name: bundle.graph_bytes(name) for name in graphs}
     try:
-        placement = bundle.runtime.placement(bundle.graph())
+        placements = {name: bundle.runtime.placement(bundle.graph(name)) for name in graphs}
     except MachineError as error:
         return Inspection(
             path=str(path),
@@ -156,14 +179,19 @@ def inspect(path: str | Path, threads: int | None = None) -> Inspection:
             placement=bundle.manifest.placement,
             placement_from=f"recorded at export; not here: {error.what}",
             manifest=bundle.manifest,
+            further={name: graph.placement for name, graph in graphs.items() if graph.placement is not None},
+            graphs_bytes=graphs_bytes,
         )
+    main = placements.pop("main")
     return Inspection(
         path=str(path),
         size_bytes=bundle.size_bytes,
-        placement=summarize(placement),
-        placement_from=f"{placement.source}, here",
-        nodes=placement.nodes,
+        placement=summarize(main),
+        placement_from=f"{main.source}, here",
+        nodes=main.nodes,
         manifest=bundle.manifest,
+        further={name: summarize(placement) for name, placement in placements.items()},
+        graphs_bytes=graphs_bytes,
     )
 
 

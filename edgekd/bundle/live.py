@@ -94,12 +94,10 @@ class Live:
 
 
 class Held:
-    """A live session as the bench asks it: prepared, and a new sequence forgets state alone."""
+    """A live session that stays prepared: a new sequence forgets state alone."""
 
-    def __init__(self, live: Live, feeds: Arrays) -> None:
-        """``feeds`` hold what it is prepared from, and maybe more."""
+    def __init__(self, live: Live) -> None:
         self._live, self.io, self.run = live, live.io, live.run
-        live.prepare({t.name: feeds[t.name] for t in live.prepared_from})
 
     def reset(self) -> None:
         self._live.clear_state()

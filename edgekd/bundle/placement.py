@@ -6,11 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edgekd.bundle.manifest import PlacementSummary
-from edgekd.contracts import Placement, Precision
+from edgekd.contracts import NodePlacement, Placement, Precision
+from edgekd.nn.onnx_graph import KEEP_FLOAT
 
 # A first convolution or a last layer kept in floating point is common and honest; a graph that is mostly
 # something else is not the precision that was asked for.
 LEAST_SHARE = 0.8
+LOWER = ("bf16", "fp16", "int8")  # than what must stay in fp32; whole numbers and truth values are no loss
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ def precision_shortfall(placement: Placement, precision: Precision) -> Share:
         kinds = Counter(n.precision for n in placement.nodes if n.precision in set(Precision))
         shares = {kind: count / kinds.total() for kind, count in kinds.items()}
     return Share(shares.get(str(precision), 0.0), LEAST_SHARE)
+
+
+def kept_float(placement: Placement) -> tuple[NodePlacement, ...]:
+    """The nodes that must be in fp32 (``edgekd.nn.keep_float``), or into which such a node was fused."""
+    return tuple(n for n in placement.nodes if any(name.startswith(KEEP_FLOAT) for name in (n.name, *n.parts)))
+
+
+def lost_float(placement: Placement) -> tuple[NodePlacement, ...]:
+    """Those of them that this runtime computes in a lower type all the same."""
+    return tuple(node for node in kept_float(placement) if node.precision in LOWER)
 
 
 def quantized(precision: Precision) -> bool:

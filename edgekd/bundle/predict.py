@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.bundle.live import Held
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
-from edgekd.contracts import Array
+from edgekd.bundle.sequences import InOrder
+from edgekd.contracts import Array, Arrays
 from edgekd.errors import InputError
+from edgekd.pictures import is_video
 from edgekd.storage import read_arrays, refuse_existing, whole_file, write_arrays
 
 Progress = Callable[[str, float], None]
@@ -34,6 +37,9 @@ def predict(
 ) -> list[dict[str, Any]]:
     """One ``{"input": label, "prediction": {...}}`` per item that the inputs hold.
 
+    Items follow each other: state is carried where there is any. A video goes through the bundle's live graph, where
+    it has one, which is prepared once.
+
     Args:
         inputs: ``NAME=PATH`` each; a bare path is the first input. A bundle of a foreign model takes one npz.
         out: where overlays are drawn: a picture for one item, a video file for frames, a folder for many; a
@@ -51,12 +57,14 @@ def predict(
     pipeline = bundle.pipeline
     named = _named(inputs, bundle.manifest.graphs["main"].io.fed[0].name)
     results: list[dict[str, Any]] = []
+    moving = bundle.manifest.live and any(is_video(Path(value)) for value in named.values())
+    ask = _Prepared(bundle, bundle.manifest.live[0]).predict if moving else bundle.predict
 
     def pictures() -> Iterator[tuple[str, Any]]:
         for label, raws in _by_picture(pipeline.read(named)):
             if progress:
                 progress(f"{label}", 0.0)
-            predictions = [bundle.predict(raw) for _, raw in raws]
+            predictions = [ask(raw) for _, raw in raws]
             results.extend({"input": each, "prediction": p} for (each, _), p in zip(raws, predictions, strict=True))
             draws = target is not None and target.suffix.lower() != TABLE
             yield label, pipeline.draw([raw for _, raw in raws], predictions) if draws else None
@@ -77,6 +85,24 @@ def predict(
             f"cannot draw to {target}", f"{target.suffix} is no picture, video or table", "--out overlay.png"
         )
     return results
+
+
+class _Prepared:
+    """One frame after another through a live graph, prepared anew only where it is prepared from something else."""
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        self._live = bundle.live(name)
+        self._pipeline, self._whole = bundle.pipeline_of(name), bundle.pipeline
+        self._in_order = InOrder(Held(self._live), self._pipeline)
+        self._feeds: dict[str, Array] = {}
+
+    def predict(self, raw: Arrays) -> dict[str, Any]:
+        feeds = self._whole.preprocess(raw)
+        wanted = {t.name: feeds[t.name] for t in self._live.prepared_from}
+        if not self._feeds or any(not np.array_equal(value, self._feeds[name]) for name, value in wanted.items()):
+            self._live.prepare(wanted)
+            self._feeds = wanted
+        return self._in_order.predict(raw)
 
 
 def _check_output(path: Path, inputs: Sequence[str], overwrite: bool) -> None:

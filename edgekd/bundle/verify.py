@@ -11,7 +11,7 @@ from edgekd.bundle.live import Whole
 from edgekd.bundle.manifest import Distance, PlacementSummary
 from edgekd.bundle.open import Bundle
 from edgekd.bundle.open import open as open_bundle
-from edgekd.bundle.placement import precision_shortfall, summarize
+from edgekd.bundle.placement import kept_float, lost_float, precision_shortfall, summarize
 from edgekd.contracts import Arrays, Session, StrictModel
 from edgekd.errors import GateError
 from edgekd.storage import row
@@ -100,6 +100,11 @@ def check(bundle: Bundle) -> Verification:
                 note=f"share of MACs in {manifest.precision}, least that may be",
             )
         )
+        if kept := kept_float(placement):
+            lost = len(lost_float(placement))
+            note = f"of {len(kept)} nodes that must stay in fp32, those that are not"
+            what = "positions" if name == "main" else f"positions of {name}"
+            checks.append(Check(name=what, passed=not lost, found=lost, limit=0, note=note))
     worst = max((distance(found[n], vectors["fp32"][n]) for n in found), key=lambda d: d.relative_max)
     return Verification(
         bundle=bundle.name,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    artifacts: Annotated[list[Path], typer.Argument(help="bundles; runs, which are measured in PyTorch")],
+    artifacts: Annotated[list[Path], typer.Argument(help="bundles, BUNDLE/GRAPH; runs, which are measured in PyTorch")],
     length: Annotated[str, typer.Option("--length", help="quick, standard or strict (10 minutes each)")] = "standard",
     scenario: Annotated[
         str,
@@ -40,7 +40,8 @@ def bench(
 ) -> int:
     """Latency or throughput, start-up and memory, contenders in turns, each in fresh processes.
 
-    A run folder stands for two contenders: PyTorch eager and torch.compile; where it is judged, for the first.
+    A run folder stands for two contenders: PyTorch eager and torch.compile; a bundle that holds a graph prepared once
+    for every way to run it, BUNDLE/GRAPH for that one. Where it is judged, each stands for the first.
 
     Example: `edgekd bench bundles/lm-openvino bundles/lm-onnxruntime runs/lm --length quick`
 
@@ -83,7 +84,8 @@ def bench(
 
 
 def _contenders(paths: list[Path], baseline: Path | None, judged: bool) -> list[Contender]:
-    """A run in both of its profiles; in one alone where it is judged: the baseline's."""
+    """A run in both of its profiles, a bundle in all ways to run it; in one alone where it is judged."""
+    from edgekd.bundle.manifest import is_bundle, read_manifest
     from edgekd.measuring.bench import Contender
     from edgekd.measuring.measurement import load
     from edgekd.run import is_run
@@ -91,7 +93,12 @@ def _contenders(paths: list[Path], baseline: Path | None, judged: bool) -> list[
     profiles: tuple[str, ...] = ("default", "compile")
     if judged:
         profiles = ("default",) if baseline is None else (load(baseline).artifact.profile,)
-    return [Contender(str(path), profile) for path in paths for profile in (profiles if is_run(path) else (None,))]
+    contenders = []
+    for path in paths:
+        contenders += [Contender(str(path), profile) for profile in (profiles if is_run(path) else (None,))]
+        if is_bundle(path) and not judged:
+            contenders += [Contender(str(path / graph)) for graph in read_manifest(path).live]
+    return contenders
 
 
 def _document(result: BenchResult) -> dict[str, Any]:

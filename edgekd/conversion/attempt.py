@@ -8,7 +8,7 @@ from pathlib import Path
 from edgekd.bundle.health import not_installed
 from edgekd.bundle.live import in_words, together
 from edgekd.bundle.manifest import GateRecord
-from edgekd.bundle.placement import precision_shortfall, quantized
+from edgekd.bundle.placement import lost_float, precision_shortfall, quantized
 from edgekd.bundle.session import carried
 from edgekd.contracts import Builder, Graph, Placement, Precision, Profile, Runtime
 from edgekd.conversion.gates import Witness, require
@@ -90,6 +90,13 @@ def _check_types(trial: Trial, profile: Profile, placements: Mapping[str, Placem
     """
     for name, graph in trial.graphs.items():
         graph.placement = placements[name]
+        if lost := lost_float(graph.placement):
+            first = ", ".join(f"{node.name} ({node.op}) in {node.precision}" for node in lost[:3])
+            raise GateError(
+                f"{profile.target}: {len(lost)} nodes that must stay in fp32 are not",
+                first + (", ..." if len(lost) > 3 else ""),
+                "edgekd inspect shows it by node; ask for another --precision",
+            )
     assert trial.main.placement is not None
     if quantized(trial.precision):
         trial.kept_float = kept_float(trial.main.placement, trial.main.built, trial.way)

@@ -55,7 +55,7 @@ class RunCalibration:
             self._session.run(feeds)
 
     def filled(self, session: Filled) -> RunCalibration:
-        """The same samples for a graph that takes more, or less, than a pipeline makes: all that it is fed."""
+        """The same samples for a graph that takes more, or less, than a pipeline makes: what ``session`` feeds it."""
         made = copy.copy(self)
         made._session = session
         return made

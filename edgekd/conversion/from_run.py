@@ -15,7 +15,7 @@ from edgekd.bundle.live import Whole, live_of, together
 from edgekd.bundle.manifest import GateRecord, check_graphs
 from edgekd.bundle.sequences import first_sequence
 from edgekd.bundle.session import CarriedState, carried
-from edgekd.contracts import Calibration, IoSpec, Precision, Session, Source
+from edgekd.contracts import Arrays, Calibration, IoSpec, Precision, Session, Source
 from edgekd.conversion.calibration import RunCalibration
 from edgekd.conversion.gates import Witness, judge, require, witness
 from edgekd.conversion.to_onnx import export_onnx
@@ -152,6 +152,7 @@ def make_canonical(run: Run, folder: Path) -> RunCanonical:
     gate("student → canonical ONNX", restored, exported, where)
     for way, session in together(references).items():
         gate(f"canonical ONNX → {way}", exported, witness(session, pipeline, raws), where)
+    _check_pipelines(record.recipe, sources, raws[0])
     calibration = RunCalibration(run, pipeline)
     source = sources.pop("main")
     return RunCanonical(
@@ -189,8 +190,20 @@ def _exported(recipe: Recipe, student: nn.Module, io: IoSpec, folder: Path) -> d
     return sources
 
 
+def _check_pipelines(recipe: str, sources: Mapping[str, Source], raw: Arrays) -> None:
+    """Whether the pipeline of each graph makes what that graph is fed, and no more: the bench times it."""
+    for name, source in sources.items():
+        made = set(recipe_part(recipe, "pipeline").Pipeline(source.io).preprocess(raw))
+        if made != (fed := {t.name for t in source.io.fed}):
+            raise InputError(
+                f"the pipeline of the graph {name} makes {sorted(made)}, and it is fed {sorted(fed)}",
+                "a pipeline is built from the io spec of any graph of its recipe",
+                "mend Pipeline.preprocess: only what io.fed names",
+            )
+
+
 def _calibrations(calibration: RunCalibration, references: Mapping[str, Session]) -> dict[str, Calibration]:
-    """Of each graph that does not take just what the pipeline makes: state and what is held as in fp32."""
+    """Of each graph that takes more, or less, than the pipeline makes: state and what is held are the reference's."""
     found: dict[str, Calibration] = {}
     if references["main"].io.state:
         found["main"] = calibration.filled(CarriedState(references["main"]))

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekd.bundle.manifest import KeptFloat
 from edgekd.contracts import Built, NodePlacement, Placement
+from edgekd.nn.onnx_graph import KEEP_FLOAT
 
 QUANTIZERS = (
     "DequantizeLinear", "FakeQuantize", "dequantize", "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale",
@@ -69,6 +70,8 @@ def _why(node: NodePlacement, typed: _Node | None, graph: Mapping[str, _Node], w
     bare = [side for side in typed.sides if not _quantized(side, graph)]
     if not bare:
         return f"its inputs are quantized, and the runtime has no int8 {node.op} for it: it ran as {node.kernel}"
+    if typed.name.startswith(KEEP_FLOAT):
+        return "it computes positions, which stay in fp32 (KeepFloat)"
     if typed.name in way.get("keep_float", ()):
         return "it is kept in floating point on purpose (keep_float)"
     if recipe == "onnxruntime" and typed.op not in _onnxruntime_ops():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from torch import nn
 
 from edgekd.contracts import IoSpec
 from edgekd.errors import GateError
+from edgekd.nn.keep_float import KeepFloat
+from edgekd.nn.onnx_graph import KEEP_FLOAT
 
+_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of it, a list as Python writes it
 OPSET = 20  # what all four targets read (RoiAlign-22 and newer are missing in ONNX Runtime)
 
 
@@ -44,6 +48,7 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
             )
         model = onnx.load(path)
         onnx.checker.check_model(model, full_check=True)
+        _name_kept_float(model, student)
     except (torch.onnx.OnnxExporterError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = next((str(e) for e in _chain(error) if not isinstance(e, torch.onnx.OnnxExporterError)), str(error))
         raise GateError(
@@ -66,6 +71,27 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     onnx.save(model, str(path))
+
+
+def _name_kept_float(model: onnx.ModelProto, student: nn.Module) -> None:
+    """Begins the names of the nodes that a ``KeepFloat`` computes with what builders know them by."""
+    kept = {name for name, module in student.named_modules(remove_duplicate=False) if isinstance(module, KeepFloat)}
+    scopes = [_scopes(node) for node in model.graph.node]
+    if kept and not any(scopes):
+        raise GateError(
+            "the arrow student → canonical ONNX failed: what must stay in fp32 cannot be told from the rest",
+            "this exporter does not note which module a node is of",
+            "install the torch that constraints.txt names",
+        )
+    for node, within in zip(model.graph.node, scopes, strict=True):
+        if kept & within:
+            node.name = f"{KEEP_FLOAT}{node.name}"
+
+
+def _scopes(node: onnx.NodeProto) -> set[str]:
+    """Paths of the modules that a node lies in, outermost to innermost."""
+    noted = next((p.value for p in node.metadata_props if p.key == _SCOPES), "[]")
+    return {str(path) for path in ast.literal_eval(noted)}
 
 
 def _example(io: IoSpec) -> tuple[torch.Tensor, ...]:

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import numpy as np
 
 from edgekd.bundle.distance import distance
+from edgekd.bundle.live import graphs_held
 from edgekd.bundle.manifest import (
     CalibrationFacts,
     Candidate,
@@ -141,28 +142,48 @@ def _entry(name: str, graph: GraphTrial, made: Path) -> GraphEntry:
 
 def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) -> str:
     io = canonical.source.io
-    inputs = "\n".join(f"- in {_tensor(t)}" for t in io.inputs)
-    outputs = "\n".join(f"- out {_tensor(t)}" for t in io.outputs)
+    tensors = [*(f"- in {_tensor(t)}" for t in io.fed), *(f"- out {_tensor(t)}" for t in io.given)]
     said = canonical.readme(name, chosen.gates[-1], chosen.precision)
-    return f"""# {name}
+    parts = [
+        f"# {name}",
+        f"{said.what} for {profile.target} ({profile.title}), {chosen.precision}.\n{said.found}{_not_run(chosen)}",
+        "\n".join(tensors),
+        f'    pip install "edgekd[{profile.target}]"\n    edgekd verify {name}',
+        _python(f"import edgekd\n\n{said.snippet}"),
+    ]
+    if io.state:
+        parts.append(
+            f"It remembers: {', '.join(io.state.values())} are carried from call to call, from zeros. Give frames in "
+            "their order;\na new sequence begins where the pipeline sees one, or at `bundle.session.reset()`."
+        )
+    parts += [_live_way(graph, chosen) for graph in _live(chosen)]
+    if chosen.start.lowerings:
+        forms = ", ".join(f"{op}: {form}" for op, form in chosen.start.lowerings.items())
+        parts.append(f"Blocks in other forms than the student's own, each with the same numbers: {forms}.")
+    parts.append(
+        "`manifest.json` holds the proof: gates, precision as built, provenance, licences, sha256 of every file."
+    )
+    return "\n\n".join(parts) + "\n"
 
-{said.what} for {profile.target} ({profile.title}), {chosen.precision}.
-{said.found}{_not_run(chosen)}
 
-{inputs}
-{outputs}
+def _live_way(name: str, chosen: Trial) -> str:
+    """The second way to run: what is held is computed once."""
+    sources = graphs_held(chosen.graphs[name].io)
+    once = dict.fromkeys(t.name for source in sources for t in chosen.graphs[source].io.fed)
+    every = [t.name for t in chosen.graphs[name].io.fed]
+    code = f"""live = bundle.live("{name}")
+feeds = {{key: value[0] for key, value in bundle.vectors()["feeds"].items()}}
+prepared = live.prepare({{key: feeds[key] for key in {[*once]}}})  # keep it: live.use(prepared) holds it again
+outputs = live.run({{key: feeds[key] for key in {every}}})"""
+    return (
+        "There are two ways to run it. The one above takes everything on every call; this one runs "
+        f"{', '.join(sources)} once,\nfor {', '.join(once)}, and then only {name}, for each new {', '.join(every)}:\n\n"
+        f"{_python(code)}"
+    )
 
-    pip install "edgekd[{profile.target}]"
-    edgekd verify {name}
 
-```python
-import edgekd
-
-{said.snippet}
-```
-
-`manifest.json` holds the proof: gates, precision as built, provenance, licences, sha256 of every file.
-"""
+def _python(code: str) -> str:
+    return f"```python\n{code}\n```"
 
 
 def _not_run(chosen: Trial) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgekd.bundle.manifest import is_bundle
 from edgekd.errors import Exit, InputError, nearest
 from edgekd.measuring.artifact import DEFAULT_OPENER
 from edgekd.measuring.figures import comparisons, device_kind, measurement, pace_blocks, worker_record
@@ -41,14 +42,17 @@ FPS = 30.0  # of a camera, where none is given
 
 @dataclass(frozen=True)
 class Contender:
-    """A bundle's or run's path, and the profile where one path has several (``torch/compile``)."""
+    """A bundle's or run's path, ``BUNDLE/GRAPH`` for a graph of one, and a run's profile (``torch/compile``)."""
 
     path: str
     profile: str | None = None
 
     @property
     def label(self) -> str:
-        name = Path(self.path).name or self.path
+        path = Path(self.path)
+        name = path.name or self.path
+        if not is_bundle(path) and is_bundle(path.parent):
+            name = f"{path.parent.name}/{name}"
         return f"{name}/{self.profile}" if self.profile else name
 
 

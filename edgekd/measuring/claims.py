@@ -170,9 +170,12 @@ def evidence_from(measurement: Measurement) -> list[Evidence]:
     """Speed, memory and size of one measurement, under its conditions.
 
     A paper's latency or frame rate is that of one frame after another and its memory that of one session, so only
-    scenario ``single`` tells of them; of the others, sizes.
+    scenario ``single`` tells of them; of the others, sizes. They are of the whole model: a graph that was prepared
+    before it was measured tells of none.
     """
     artifact, machine = measurement.artifact, measurement.machine
+    if artifact.graph != "main":
+        return []
     versions = " ".join(f"{name} {version}" for name, version in artifact.versions.items())
     conditions: dict[str, Value] = {
         "hardware": ", ".join(filter(None, (machine.cpu_model, machine.product))) or machine.architecture,

@@ -18,6 +18,13 @@ _GATES = {"LSTM": 4, "GRU": 3}  # matrices per direction of a recurrent layer
 # What an optimizer fuses behind one of them.
 _FUSED_BEHIND = ("Clip", "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh", "Mul", "Add", "Reshape")
 _QUANTIZE = ("QuantizeLinear", "DequantizeLinear")
+# What the name of a node begins with that must stay in fp32 (``edgekd.nn.keep_float``), in every typed graph.
+KEEP_FLOAT = "keep_float/"
+
+
+def kept_float_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that no builder may put into a lower type than fp32."""
+    return [node.name for node in model.graph.node if node.name.startswith(KEEP_FLOAT)]
 
 
 def macs_by_node(model: onnx.ModelProto, io: IoSpec | None = None) -> dict[str, int]:

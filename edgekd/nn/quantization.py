@@ -183,12 +183,12 @@ def _nothing_left(settings: dict[str, Any], recipe: str) -> None:
 
 
 def _excluded(model: Any, keep_float: list[str]) -> list[str]:
-    """``first``, ``last`` (of the nodes that multiply) or a node's name: what stays in floating point.
+    """``first``, ``last`` (of the nodes that multiply) or a node's name, and all that must stay in fp32 anyway.
 
     Raises:
         InputError: no node of that name; the quantizers would take no notice of it.
     """
-    from edgekd.nn.onnx_graph import MAC_OPS
+    from edgekd.nn.onnx_graph import MAC_OPS, kept_float_nodes
 
     nodes = [node.name for node in model.graph.node if node.op_type in MAC_OPS]
     named = {"first": nodes[:1], "last": nodes[-1:]}
@@ -199,7 +199,7 @@ def _excluded(model: Any, keep_float: list[str]) -> list[str]:
             raise InputError(
                 f"quantization.keep_float: the graph has no node {name!r}", fix=nearest(name, ["first", "last", *known])
             )
-    return excluded
+    return list(dict.fromkeys([*excluded, *kept_float_nodes(model)]))
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from edgekd.measuring.measurement import Comparison, Measurement, Span
 from edgekd.reporting.formatting import ABSENT, megabytes, milliseconds, ratio
 from edgekd.reporting.page import Html, badge, element, figure, folded, join, section, table
 from edgekd.reporting.plots import Level, Series, chart, cumulative, key, spans_decades
-from edgekd.reporting.scenario_tables import unknown_memory
+from edgekd.reporting.scenario_tables import graph_bytes, unknown_memory
 
 TITLE = "Latency and memory"
 SPANS: tuple[Span, ...] = ("end-to-end", "infer")
@@ -209,6 +209,7 @@ def conditions(group: Sequence[Measurement]) -> list[Html]:
             f"Times faster than {compared.reference}: median over {compared.rounds} paired rounds with the "
             f"{compared.confidence:.0%} bootstrap interval."
         )
+    lines += [f"{said}." for said in graph_bytes(group)]
     lines += [f"Memory that is not told: {what}." for what in unknown_memory(group)]
     return [element("span", line, class_="side") for line in lines]
 

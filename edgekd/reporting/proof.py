@@ -53,6 +53,9 @@ def placement_section(found: Collected) -> Html:
         parts.append(
             note("It was not run at export: nothing could be read back.") if placement is None else _bar(placement)
         )
+        for name, graph in bundle.manifest.graphs.items():
+            if graph.placement is not None:
+                parts += [note(f"The graph {name}:"), _bar(graph.placement)]
         parts += [_kept_float(c) for c in bundle.manifest.candidates if c.kept_float]
     return section(PLACEMENT, lead, parts)
 
@@ -85,8 +88,9 @@ def _candidate(candidate: Candidate) -> list[Html | str]:
     last = candidate.gates[-1] if candidate.gates else None
     shipped = candidate.outcome == "shipped"
     outcome = badge("shipped", "good") if shipped else candidate.outcome
+    forms = ", ".join(f"{op}: {form}" for op, form in candidate.lowerings.items())
     return [
-        candidate.label,
+        element("span", candidate.label, element("span", forms, class_="side") if forms else None),
         element("span", outcome),
         milliseconds(candidate.median_ms),
         ratio(candidate.ratio, low, high),

@@ -49,7 +49,7 @@ def stops(
     manifest: Manifest, origin: Origin, scale: Scale, measurement: Measurement | None, size_bytes: int
 ) -> list[Stop]:
     """The models of a bundle's road in order, from its provenance, its gates and its newest measurement."""
-    gates = [g for g in manifest.gates if "whole road" not in g.arrow]
+    gates = [g for g in manifest.gates if "whole road" not in g.arrow and ", then " not in g.arrow]  # main's own road
     if not gates:
         return []
     first, rest = gates[0], gates[1:]
@@ -85,6 +85,8 @@ def _after(gate: GateRecord, manifest: Manifest, measurement: Measurement | None
             "export",
             gate.relative_loss,
         )
+    if name.startswith("lowered"):
+        return Stop(name, gate.after, ("other forms of the same blocks",), "lower", gate.relative_loss)
     graph = manifest.graphs["main"]
     typed = sum(file.bytes for file in manifest.files_at(graph.typed_onnx or graph.entry).values())
     return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed graph",), "build", gate.relative_loss)

@@ -126,5 +126,14 @@ def unknown_memory(measurements: Sequence[Measurement]) -> list[str]:
     return list(reasons)
 
 
+def graph_bytes(measurements: Sequence[Measurement]) -> list[str]:
+    """The files of each graph, of contenders that load several."""
+    lines = []
+    for item in measurements:
+        sizes = [f"{name} {size / 1e6:.2f} MB" for name, size in item.memory.graphs_bytes.items()]
+        lines += [f"{item.artifact.name} loads {', '.join(sizes)}"] if sizes else []
+    return lines
+
+
 def plain_table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -14,7 +14,7 @@ from edgekd.reporting.formatting import ABSENT as UNSUPPORTED
 from edgekd.reporting.formatting import milliseconds as _milliseconds
 from edgekd.reporting.formatting import spread_of
 from edgekd.reporting.scenario_tables import STYLES as _STYLES
-from edgekd.reporting.scenario_tables import layers_table, offline_table, paced_table, unknown_memory
+from edgekd.reporting.scenario_tables import graph_bytes, layers_table, offline_table, paced_table, unknown_memory
 from edgekd.reporting.scenario_tables import plain_table as _table
 
 _STATUS_STYLES = {
@@ -121,6 +121,7 @@ def conditions(measurements: Sequence[Measurement]) -> Text:
             f"times faster than {ratio.reference}, with the {ratio.confidence:.0%} bootstrap interval "
             f"over {ratio.rounds} paired rounds"
         )
+    lines += graph_bytes(measurements)
     lines += [f"memory: {what}" for what in unknown_memory(measurements)]
     if first.lock_command:
         lines.append(f"to hold the clock still: {first.lock_command}")

@@ -24,7 +24,7 @@ CHOICES = {
     "activation": ("uint8", "int8"),
     "pairs": ("inputs", "both"),
 }
-SMALLEST = 512  # of a weight that is worth it: below, scales and tables eat what the bits save
+SMALLEST = 2048  # of a weight that is worth it: below, bits cost more than they save
 
 
 def compress_weights(model: Any, precision: Precision) -> Any:

@@ -26,6 +26,7 @@ from edgekd.contracts import (
 from edgekd.errors import InputError, MachineError
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.nn.quantization import quantize, quantize_openvino
+from edgekd_targets.openvino.keep_float import mark, settle
 from edgekd_targets.openvino.runtime import OpenVinoSession, reason
 
 FORMATS = ("onnx", "tflite")
@@ -57,11 +58,13 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
         else:
             shutil.copyfile(source.model, typed)
         model = _read(typed)
+        settle(model, typed)
     entry = out / "model.xml"
     try:
         import openvino
 
         openvino.save_model(model, entry, compress_to_fp16=False)
+        mark(entry)
     except RuntimeError as error:  # a full disk, in the words of a C++ stream
         fix = "make room (df -h, ulimit -f, quota) in the temporary folder"
         raise MachineError(f"OpenVINO cannot write {entry.name}", reason(error), fix) from None

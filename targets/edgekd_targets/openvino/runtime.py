@@ -101,8 +101,8 @@ class OpenVinoSession:
             kernel = str(facts["primitiveType"].astype(str))
             precision = _precision(kernel, str(facts["runtimePrecision"].astype(str)))
             cost = macs.get(name) if macs is not None and layer in MULTIPLIES else _macs(op, layer)
-            owner = str(facts["originalLayersNames"].astype(str)).partition(",")[0]
-            nodes.append(NodePlacement(name, layer, precision, self.device, kernel, cost, owner))
+            parts = tuple(str(facts["originalLayersNames"].astype(str)).split(","))
+            nodes.append(NodePlacement(name, layer, precision, self.device, kernel, cost, parts[0], parts))
         return Placement(tuple(nodes), "OpenVINO runtime model")
 
 

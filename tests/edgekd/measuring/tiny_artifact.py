@@ -47,7 +47,7 @@ class Pipeline:
 class Artifact:
     target, profile, precision = "numpy", "default", "fp32"
     size_bytes, parameters_bytes = 17_000, 16_384
-    graph_name, graphs_bytes = "main", {"main": 17_000}  # noqa: RUF012
+    graph_name, graphs_bytes = "main", {"main": 17_000}
 
     def __init__(self, path: str, threads: int | None) -> None:
         self.name = path

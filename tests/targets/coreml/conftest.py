@@ -21,8 +21,8 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.wide = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 48, 1)
-        self.depth, self.back = nn.Conv2d(48, 48, 3, 1, 1, groups=48), nn.Conv2d(48, 16, 1)
+        self.first, self.wide = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 144, 1)
+        self.depth, self.back = nn.Conv2d(144, 144, 3, 1, 1, groups=144), nn.Conv2d(144, 16, 1)
         self.head = nn.Linear(16, 10)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def test_the_types_that_were_asked_for_are_in_the_program(precision, computes, b
     macs = {node.op: node.macs for node in placement.nodes if node.macs}
     assert macs["linear"] == 16 * 10
     assert sum(node.macs or 0 for node in placement.nodes) == (
-        16 * 16 * (16 * 27 + 48 * 16 + 48 * 9 + 16 * 48) + 16 * 10
+        16 * 16 * (16 * 27 + 144 * 16 + 144 * 9 + 16 * 144) + 16 * 10
     )
 
 
