@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
 from edgekd.contracts import Built, Calibration, IoSpec, Placement, Precision, Profile, Session, Source
 from edgekd.errors import InputError
 from edgekd_targets.coreml.compress import compress_weights, quantize
-from edgekd_targets.coreml.convert import convert
+from edgekd_targets.coreml.convert import convert, kept
 from edgekd_targets.coreml.mil.evaluator import MilReference
-from edgekd_targets.coreml.package import make_reproducible, read_spec, typed_nodes
+from edgekd_targets.coreml.package import KEPT, make_reproducible, read_spec, typed_nodes
 
 ENTRY = "model.mlpackage"
 BUILT = (Precision.FP16, Precision.FP32, Precision.W8, Precision.W4, Precision.PALETTE, Precision.INT8)
@@ -27,10 +28,13 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
     if precision == Precision.INT8 and calibration is None:
         raise InputError("int8 needs calibration samples", fix="--calibration FILE.npz")
     model = convert(source, profile, half=precision != Precision.FP32)
+    floats = kept(model, source)
     if precision == Precision.INT8 and calibration is not None:
-        model = quantize(model, source.io, calibration, profile.way)
+        way = {**profile.way, "keep_float": [*profile.way.get("keep_float", ()), *floats]}
+        model = quantize(model, source.io, calibration, way)
     elif precision in (Precision.W8, Precision.W4, Precision.PALETTE):
         model = compress_weights(model, precision)
+    model.user_defined_metadata[KEPT] = json.dumps(floats)
     entry = out / ENTRY
     model.save(str(entry))
     make_reproducible(entry)

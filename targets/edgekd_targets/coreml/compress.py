@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.contracts import Calibration, IoSpec, Precision
-from edgekd.errors import InputError, MachineError
+from edgekd.errors import InputError, MachineError, nearest
 from edgekd_targets.coreml.calibration import STATISTICS, ranges
 from edgekd_targets.coreml.library import coremltools, quiet
 from edgekd_targets.coreml.package import operations
@@ -90,7 +90,7 @@ def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str,
     coreml = coremltools().optimize.coreml
     mode = "linear" if chosen["activation"] == "uint8" else "linear_symmetric"
     activation = coreml.OpLinearQuantizerConfig(mode=mode, dtype=chosen["activation"])
-    kept = dict.fromkeys(chosen["keep_float"])
+    kept = _kept(model, chosen["keep_float"])
     with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
         package = Path(folder) / "model.mlpackage"
         model.save(str(package))
@@ -101,6 +101,19 @@ def quantize(model: Any, io: IoSpec, calibration: Calibration, way: Mapping[str,
     weights = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)  # or a product is half int8
     config = coreml.OptimizationConfig(global_config=weights, op_name_configs=kept)
     return _applied(coreml.linear_quantize_weights, model, config)
+
+
+def _kept(model: Any, names: Sequence[str]) -> dict[str, None]:
+    """As coremltools knows the operations that give what is named: their names and their results' may differ.
+
+    Raises:
+        InputError: the program has no such result.
+    """
+    known = {op.output: op.name for op in operations(model.get_spec())}
+    for name in names:
+        if name not in known:
+            raise InputError(f"quantization.keep_float: the program has no {name!r}", fix=nearest(name, known))
+    return dict.fromkeys(known[name] for name in names)
 
 
 def _paired(model: Any, config: Any, stats: Mapping[str, Any], sides: Sequence[str]) -> Any:

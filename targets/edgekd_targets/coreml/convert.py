@@ -10,6 +10,7 @@ import torch
 
 from edgekd.contracts import IoSpec, Profile, Source, TensorSpec
 from edgekd.errors import InputError, MachineError
+from edgekd.nn.keep_float import KeepFloat
 from edgekd.nn.lowering import Lowerable
 from edgekd_targets.coreml.feeds import factor, offsets, takes_pictures
 from edgekd_targets.coreml.library import coremltools, quiet
@@ -59,9 +60,10 @@ def convert(source: Source, profile: Profile, half: bool) -> Any:
     module = (StateInside(source.module, source.io) if own else source.module).eval()
     example = tuple(_example(spec) for spec in _fed(source.io, own))
     # Where another type than the whole graph's is kept, coremltools is told operation by operation.
+    marked = _marked(module)
     precision = library.precision.FLOAT32
     if half:
-        precision = library.transform.FP16ComputePrecision(op_selector=lambda op: not _places(op))
+        precision = library.transform.FP16ComputePrecision(op_selector=lambda op: not (_places(op) or _in(op, marked)))
     try:
         with quiet(), torch.no_grad():
             traced = torch.jit.trace(module, example, check_trace=False)
@@ -77,6 +79,24 @@ def convert(source: Source, profile: Profile, half: bool) -> Any:
         raise _cannot(error, source.module) from error
     model.short_description = f"{', '.join(t.name for t in source.io.inputs)} -> {', '.join(_given(source.io))}"
     return model
+
+
+def kept(model: Any, source: Source) -> list[str]:
+    """Names of what the operations of a fresh ``convert`` give that lie in a module that must stay in fp32."""
+    marked = _marked(source.module)
+    made = model._mil_program.functions["main"].operations
+    return [out.name for op in made if op.op_type not in ("const", "cast") and _in(op, marked) for out in op.outputs]
+
+
+def _marked(module: torch.nn.Module) -> set[str]:
+    return {type(block).__name__ for block in module.modules() if isinstance(block, KeepFloat)}
+
+
+def _in(op: Any, classes: set[str]) -> bool:
+    """Whether an operation was traced in a module of one of these classes."""
+    from coremltools.converters.mil.mil.scope import ScopeSource
+
+    return not classes.isdisjoint(op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_TYPE, ()))
 
 
 class StateInside(torch.nn.Module):

@@ -12,11 +12,13 @@ from typing import Any
 
 from edgekd.contracts import NodePlacement
 from edgekd.errors import InputError
+from edgekd.nn.onnx_graph import KEEP_FLOAT
 from edgekd_targets.coreml.library import coremltools
 
 DATA = Path("Data/com.apple.CoreML")
 MODEL, WEIGHTS = DATA / "model.mlmodel", DATA / "weights" / "weight.bin"
 FUNCTION = "main"
+KEPT = "edgekd.keep_float"  # of the package's metadata: names of what must be computed in fp32
 _AGAIN = "copy the whole folder again, or export again"
 _BLOB, _BLOB_MARK = struct.Struct("<IIQQ"), 0xDEADBEEF  # mark, type, bytes, offset of the values
 _FLOATS = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64"}
@@ -120,6 +122,7 @@ def typed_nodes(spec: Any, device: str) -> tuple[NodePlacement, ...]:
     values = {op.output: op.value for op in known.values()}
     values |= {name: Value(dtype, shape) for name, (dtype, shape) in inputs(spec).items()}
     stored = {name for name, op in known.items() if op.op == "const"}
+    kept = set(json.loads(spec.description.metadata.userDefined.get(KEPT) or "[]"))
     nodes = []
     for op in known.values():
         if op.output in stored:
@@ -131,7 +134,10 @@ def typed_nodes(spec: Any, device: str) -> tuple[NodePlacement, ...]:
         elif macs != 0 and all(_in_8_bits(side, known) for side in _sides(op)):
             precision = "int8"
         sides = tuple("" if side in stored else side for side in _sides(op)) if macs != 0 else ()
-        nodes.append(NodePlacement(op.output, op.op, precision, device, "", macs, op.output, sides))
+        parts = (f"{KEEP_FLOAT}{op.output}",) if op.output in kept else ()
+        nodes.append(
+            NodePlacement(op.output, op.op, precision, device, macs=macs, owner=op.output, sides=sides, parts=parts)
+        )
     return tuple(nodes)
 
 

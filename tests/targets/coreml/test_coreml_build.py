@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from edgekd.bundle.distance import distance
 from edgekd.contracts import ImageSpec, IoSpec, Precision, Source, TensorSpec
 from edgekd.errors import InputError
+from edgekd.nn.keep_float import KeepFloat
 from edgekd.registry import profile
 from edgekd_targets.coreml import build as coreml
 from edgekd_targets.coreml.package import inputs, pictures, read_spec
@@ -116,11 +118,46 @@ def test_every_way_to_place_int8_is_near_the_student(statistics, activation, sma
 
 @pytest.mark.parametrize(
     ("way", "message"),
-    [({"statistics": "mean"}, "statistics = 'mean'"), ({"recipe": "nncf"}, "recipe = 'nncf'"), ({"bits": 8}, "'bits'")],
+    [
+        ({"statistics": "mean"}, "statistics = 'mean'"),
+        ({"recipe": "nncf"}, "recipe = 'nncf'"),
+        ({"bits": 8}, "'bits'"),
+        ({"keep_float": ["head_"]}, "no 'head_'"),
+    ],
 )
 def test_a_setting_that_quantization_does_not_know_is_refused(way, message, small, calibration, tmp_path):
     with pytest.raises(InputError, match=message):
         _int8(small, calibration, tmp_path, "x", **way)
+
+
+class Places(KeepFloat):
+    def __init__(self):
+        super().__init__()
+        self.say = nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, x):
+        return torch.tanh(self.say(x)).permute(0, 2, 3, 1)
+
+
+class Sampling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.places, self.last = Places(), nn.Conv2d(3, 10, 1)
+
+    def forward(self, image):
+        return self.last(F.grid_sample(image, self.places(image), align_corners=False)).mean((2, 3))
+
+
+@pytest.mark.parametrize(("precision", "rest"), [("fp16", "fp16"), ("int8", "int8")])
+def test_what_a_model_marks_as_places_is_computed_in_fp32(precision, rest, small, calibration, tmp_path):
+    from edgekd.bundle.placement import kept_float, lost_float
+
+    source = replace(small, module=Sampling().eval().requires_grad_(False))
+    made = coreml.build(source, profile("coreml"), Precision(precision), calibration, tmp_path)
+    placement = coreml.placement(made, small.io)
+    assert {node.op for node in kept_float(placement)} >= {"conv", "tanh"}
+    assert not lost_float(placement)
+    assert [n.precision for n in placement.nodes if n.op == "conv"] == ["fp32", rest]
 
 
 class Rows(nn.Module):
