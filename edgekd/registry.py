@@ -128,7 +128,7 @@ def profiles(target: str) -> dict[str, Path]:
 
 
 def profile(spec: str) -> Profile:
-    """``TARGET[/PROFILE]``, or ``TARGET/path/to/own.toml``; bare means the target's ``default_profile``, or ``default``."""
+    """``TARGET[/PROFILE]``, or ``TARGET/path/to/own.toml``; bare means the target's own ``default_profile``."""
     target, _, name = spec.partition("/")
     name = name or str(target_entry(target).facts.get("default_profile", "default"))
     known = profiles(target)

@@ -60,7 +60,7 @@ def ranges(package: Path, io: IoSpec, calibration: Calibration, statistics: str)
 def _percentile(counts: Array, low: float, high: float) -> tuple[float, float]:
     edges, share = np.linspace(low, high, BINS + 1), np.cumsum(counts) / counts.sum()
     out = (1 - PERCENTILE / 100) / 2
-    return float(edges[np.searchsorted(share, out)]), float(edges[min(BINS, np.searchsorted(share, 1 - out) + 1)])
+    return float(edges[np.searchsorted(share, out)]), float(edges[min(BINS, int(np.searchsorted(share, 1 - out)) + 1)])
 
 
 def _least_error(counts: Array, low: float, high: float) -> tuple[float, float]:
