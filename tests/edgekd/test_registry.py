@@ -23,7 +23,8 @@ def test_listing_imports_no_code_of_recipes_or_targets():
 def test_every_built_in_target_has_a_default_profile_that_binds():
     assert set(registry.targets()) >= {"onnxruntime", "openvino", "torch"}
     for target in registry.targets():
-        assert registry.profile(target).name == registry.targets()[target].facts.get("default_profile", "default")
+        named = registry.target_entry(target).facts.get("default_profile", "default")
+        assert registry.profile(target).name == named
         for name in registry.profiles(target):
             assert registry.profile(f"{target}/{name}").target == target
 
