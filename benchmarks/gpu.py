@@ -122,9 +122,10 @@ def streaming_teacher(config: Any) -> Any:
 
 
 def tryon_teacher(config: Any) -> Any:
+    from torch import nn
+
     from edgekd.recipes.tryon.recipe import Recipe
     from edgekd.recipes.tryon.teacher import CONDITION, Teacher
-    from torch import nn
 
     height, width = Recipe(config).size
 

@@ -208,6 +208,7 @@ class NodePlacement:
     kernel: str = ""
     macs: int | None = 0
     owner: str = ""  # the node of the typed graph (its name or its first output) that it is, where that is known
+    sides: tuple[str, ...] = ()  # of a typed program's node: which nodes give what it multiplies; "" is a constant
     parts: tuple[str, ...] = ()  # all nodes of the typed graph that were fused into it, where that is known
 
 
@@ -351,8 +352,8 @@ class Built:
 
     ``typed_onnx`` is the graph with its types in it (Q/DQ, casts), from which a device can rebuild and with
     which the reference session checks the arrow before this one; None where it never was an ONNX, and ``entry``
-    itself holds the types. ``engine`` says what ``entry`` is bound to; where it has no version, no engine was built,
-    ``entry`` is the typed ONNX, and ``notes`` say how to build it.
+    itself holds the types. ``entry`` may be a folder. ``engine`` says what ``entry`` is bound to; where it has no
+    version, no engine was built, ``entry`` is the typed ONNX, and ``notes`` say how to build it.
     """
 
     entry: Path
@@ -368,6 +369,8 @@ class Builder(Protocol):
     ``describe(path) -> (IoSpec, weights)`` for the others: how many numbers, bytes and multiply-accumulates.
 
     A builder of engines has ``rebuild(typed, io, profile, out) -> Built``: from the typed ONNX, for the device here.
+    A builder of what may not run where it is built has ``placement(built, io) -> Placement``: the types of the graph
+    as it was built.
     """
 
     def versions(self) -> dict[str, str]:

@@ -264,13 +264,17 @@ class Manifest(StrictModel):
         if strangers := self.vectors.live_tolerances.keys() ^ set(self.live):
             raise ValueError(f"vectors.live_tolerances and the graphs that hold something differ in {min(strangers)}")
         wanted = ["vectors.npz", *(name for g in self.graphs.values() for name in (g.entry, g.typed_onnx) if name)]
-        if missing := [name for name in wanted if name not in self.files]:
+        if missing := [name for name in wanted if not self.files_at(name)]:
             raise ValueError(f"files does not list {missing[0]}")
         taken = {same_name(NAME): NAME}
         for name in self.files:
             if (other := taken.setdefault(same_name(name), name)) != name or name == NAME:
                 raise ValueError(f"files lists {name!r} and {other!r}, which are one file on some systems")
         return self
+
+    def files_at(self, path: str) -> dict[str, FileFacts]:
+        """A file, or every file of a folder: a graph may be one (``.mlpackage``)."""
+        return {name: f for name, f in self.files.items() if name == path or name.startswith(f"{path}/")}
 
     @property
     def live(self) -> tuple[str, ...]:

@@ -44,11 +44,12 @@ class Bundle:
         """Of the file or files that the runtime loads for one graph."""
         graph = self.manifest.graphs[name]
         entry, proof = Path(graph.entry), {graph.typed_onnx} - {graph.entry}
-        return sum(
-            f.bytes
+        beside = {
+            name: f
             for name, f in self.manifest.files.items()
             if Path(name).parent == entry.parent and Path(name).stem == entry.stem and name not in proof
-        )
+        }
+        return sum(f.bytes for f in {**beside, **self.manifest.files_at(graph.entry)}.values())
 
     def graph(self, name: str = "main") -> Graph:
         entry = self.manifest.graphs[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from edgekd.bundle.health import not_installed
@@ -11,7 +10,7 @@ from edgekd.bundle.live import together, way_in_words
 from edgekd.bundle.manifest import GateRecord
 from edgekd.bundle.placement import lost_float, not_executed, precision_shortfall, quantized
 from edgekd.bundle.session import carried
-from edgekd.contracts import Builder, Graph, Precision, Probe, Profile, Runtime, Session
+from edgekd.contracts import Builder, Graph, Placement, Precision, Probe, Profile, Runtime, Session
 from edgekd.conversion.gates import Witness, require
 from edgekd.conversion.kept_float import kept_float
 from edgekd.conversion.trial import Canonical, GraphTrial, Trial
@@ -32,13 +31,13 @@ def attempt(trial: Trial, canonical: Canonical, profile: Profile, asked: Precisi
         probe = target.probe()
         sessions, why = _loaded(trial, profile, target, probe)
         if sessions:
-            _read_back(trial, profile, target, asked)
-            _judge_built(trial, canonical, profile, sessions, typed, f"{profile.target} {probe.version}, here")
+            _check_types(trial, profile, _types(trial, profile, target), asked)
+            _judge_built(trial, canonical, profile, target, sessions, typed, f"{profile.target} {probe.version}, here")
             return
         trial.not_executed = not_executed(trial.main.built.engine, why)
         trial.why = f"not run here: {why}"
-        with suppress(MachineError):  # some runtimes tell the types of a graph that they cannot run
-            _read_back(trial, profile, target, asked)
+        if placements := _types_unrun(trial, profile, target, make):
+            _check_types(trial, profile, placements, asked)
         _judge_road(trial, canonical, profile, trial.gates[-1].where)
     except EdgekdError as error:
         trial.error = error
@@ -95,10 +94,29 @@ def _judge_typed(trial: Trial, canonical: Canonical, profile: Profile, make: Bui
     return typed
 
 
-def _read_back(trial: Trial, profile: Profile, target: Runtime, asked: Precision | None) -> None:
-    """What the runtime says it built, graph by graph: the one with the least share in its precision decides."""
-    for graph in trial.graphs.values():
-        graph.placement = target.placement(_loadable(graph, trial.precision, profile))
+def _types(trial: Trial, profile: Profile, target: Runtime) -> dict[str, Placement]:
+    """What the runtime says it built, by graph."""
+    return {n: target.placement(_loadable(g, trial.precision, profile)) for n, g in trial.graphs.items()}
+
+
+def _types_unrun(trial: Trial, profile: Profile, target: Runtime, make: Builder) -> dict[str, Placement]:
+    """The same of graphs that this machine cannot run, where builder or runtime tell; none where neither does."""
+    if hasattr(make, "placement"):
+        return {name: make.placement(graph.built, graph.io) for name, graph in trial.graphs.items()}
+    try:
+        return _types(trial, profile, target)
+    except MachineError:
+        return {}
+
+
+def _check_types(trial: Trial, profile: Profile, placements: Mapping[str, Placement], asked: Precision | None) -> None:
+    """What was built, graph by graph: the one with the least share in its precision decides.
+
+    Raises:
+        GateError: it is another precision than the one that was asked for.
+    """
+    for name, graph in trial.graphs.items():
+        graph.placement = placements[name]
         if lost := lost_float(graph.placement):
             first = ", ".join(f"{node.name} ({node.op}) in {node.precision}" for node in lost[:3])
             raise GateError(
@@ -124,7 +142,13 @@ def _read_back(trial: Trial, profile: Profile, target: Runtime, asked: Precision
 
 
 def _judge_built(
-    trial: Trial, canonical: Canonical, profile: Profile, sessions: Mapping[str, Session], typed: Witness, where: str
+    trial: Trial,
+    canonical: Canonical,
+    profile: Profile,
+    target: Runtime,
+    sessions: Mapping[str, Session],
+    typed: Witness,
+    where: str,
 ) -> None:
     precision = trial.precision
     trial.main.session = carried(sessions["main"])
@@ -133,6 +157,10 @@ def _judge_built(
     _gate(trial, canonical.judge(f"{built} graph → built", typed, trial.witness, precision, where))
     for session in together(sessions).values():
         trial.live[session.name] = canonical.witness(session)
+    for variant in getattr(target, "variants", lambda graph: [])(_loadable(trial.main, precision, profile)):
+        unit = variant.options["device"]
+        said = canonical.witness(carried(target.load(variant)))
+        _gate(trial, canonical.judge(f"{built} graph → built, {unit}", typed, said, precision, f"{where}, {unit}"))
     _judge_road(trial, canonical, profile, where)
 
 

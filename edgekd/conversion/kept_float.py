@@ -12,7 +12,9 @@ from edgekd.bundle.manifest import KeptFloat
 from edgekd.contracts import Built, NodePlacement, Placement
 from edgekd.nn.onnx_graph import KEEP_FLOAT
 
-QUANTIZERS = ("DequantizeLinear", "FakeQuantize")
+QUANTIZERS = (
+    "DequantizeLinear", "FakeQuantize", "dequantize", "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale",
+)  # fmt: skip
 # What may stand between a quantizer and the node that it is for, and moves or rescales values only.
 SEEN_THROUGH = ("Convert", "Multiply", "Subtract", "Reshape", "Transpose", "Cast", "Squeeze", "Unsqueeze")
 COMPUTED_IN = ("int8", "convert")
@@ -35,7 +37,12 @@ def kept_float(placement: Placement, built: Built, way: Mapping[str, Any]) -> tu
         built: whose typed graph says which inputs of a node were quantized at all.
         way: how int8 was placed: the quantization recipe and its settings.
     """
-    graph = _onnx_nodes(built.typed_onnx) if built.typed_onnx else _ir_nodes(built.entry)
+    if built.typed_onnx:
+        graph = _onnx_nodes(built.typed_onnx)
+    elif built.entry.suffix == ".xml":
+        graph = _ir_nodes(built.entry)
+    else:  # the placement was read from the typed program itself
+        graph = {node.name: _Node(node.name, node.op, node.sides) for node in placement.nodes}
     total = sum(node.macs or 0 for node in placement.nodes)
     kept = [n for n in placement.nodes if (n.macs is None or n.macs > 0) and n.precision not in COMPUTED_IN]
     found = []

@@ -132,7 +132,10 @@ class GraphTrial:
 
 @dataclass
 class Trial:
-    """One candidate of one target: built, read back, judged. ``way`` places its int8, where it has any."""
+    """One candidate of one target: built, read back, judged. ``way`` places its int8, where it has any.
+
+    ``witness`` and ``live`` are what it says as it was built.
+    """
 
     precision: Precision
     start: Start

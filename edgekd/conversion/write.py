@@ -114,7 +114,9 @@ def _vectors(canonical: Canonical, chosen: Trial) -> tuple[dict[str, Array], Vec
         feeds_tolerance=FEEDS_TOLERANCE,
         outputs_tolerance=_tolerance(chosen.witness, canonical, chosen.precision),
         live_tolerances={n: _tolerance(chosen.live.get(n), canonical, chosen.precision) for n in _live(chosen)},
-        built_outputs_from="the typed graph, in its reference" if chosen.not_executed else "this runtime, at export",
+        built_outputs_from=(
+            f"the typed graph, in {chosen.gates[0].where}" if chosen.not_executed else "this runtime, at export"
+        ),
     )
     return arrays, facts
 
@@ -150,7 +152,7 @@ def _readme(name: str, canonical: Canonical, profile: Profile, chosen: Trial) ->
     parts = [
         f"# {name}",
         f"{said.what} for {profile.target} ({profile.title}), {chosen.precision}.\n{said.found}",
-        *(note for note in (chosen.not_executed, *chosen.main.built.notes) if note),
+        *(note for note in (_not_run(chosen), *chosen.main.built.notes) if note),
         "\n".join(tensors),
         f'    pip install "edgekd[{extra}]"\n    edgekd verify {name}',
         _python(f"import edgekd\n\n{said.snippet}"),
@@ -188,6 +190,11 @@ outputs = live.run({{key: feeds[key] for key in {every}}})"""
 
 def _python(code: str) -> str:
     return f"```python\n{code}\n```"
+
+
+def _not_run(chosen: Trial) -> str:
+    """That the figures are a reference's, where the runtime itself was not asked."""
+    return f"{chosen.not_executed}. The figures are from {chosen.gates[-1].where}." if chosen.not_executed else ""
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -88,7 +88,7 @@ def _after(gate: GateRecord, manifest: Manifest, measurement: Measurement | None
     if name.startswith("lowered"):
         return Stop(name, gate.after, ("other forms of the same blocks",), "lower", gate.relative_loss)
     graph = manifest.graphs["main"]
-    typed = manifest.files[graph.typed_onnx or graph.entry].bytes
+    typed = sum(file.bytes for file in manifest.files_at(graph.typed_onnx or graph.entry).values())
     return Stop(name, gate.after, (f"{megabytes(typed)} MB, typed graph",), "build", gate.relative_loss)
 
 

@@ -35,7 +35,7 @@ def test_what_was_built_and_what_was_not_run_is_in_the_manifest(engines):
         assert manifest.placement.precision_by_macs == {"fp16": pytest.approx(1)}
         assert manifest.gates[-1].where.endswith("unoptimized")
         assert manifest.gates[-1].arrow == "student → tensorrt fp16, whole road"
-        assert manifest.vectors.built_outputs_from == "the typed graph, in its reference"
+        assert manifest.vectors.built_outputs_from.startswith("the typed graph, in ")
         assert manifest.calibration is None  # it was scanned, and decided no number
     assert rtx.graphs["main"].engine.compute_capabilities == ("sm_86", "sm_89", "sm_120")
     assert jetson.graphs["main"].entry == jetson.graphs["main"].typed_onnx

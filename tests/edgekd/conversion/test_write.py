@@ -171,7 +171,7 @@ def test_where_the_runtime_does_not_run_the_reference_speaks_and_says_so(
     (result,) = export(sharp_run, ["onnxruntime"], "fp32", tmp_path)
     manifest = read_manifest(result.path)
     assert manifest.not_executed == "not executed: no such CPU"
-    assert manifest.vectors.built_outputs_from == "the typed graph, in its reference"
+    assert manifest.vectors.built_outputs_from.startswith("the typed graph, in ")
     assert manifest.candidates[0].why == "not run here: no such CPU"
     arrows = [gate.arrow for gate in manifest.gates][-2:]
     assert arrows == ["canonical ONNX → onnxruntime fp32 graph", "student → onnxruntime fp32, whole road"]
