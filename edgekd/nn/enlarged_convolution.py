@@ -87,9 +87,10 @@ class EnlargedConvolution(nn.Module):
         across = constant(_shifted(width, len(taps)).transpose(0, 2, 1).reshape(width, -1), coarse)
         down = constant(_shifted(height, len(taps)).reshape(height, -1), coarse)
         wide = across @ coarse  # (B, 3·h, W, C)
-        full = (down @ wide.reshape(batch, wide.shape[1], -1)).reshape(batch, height, width, -1)
-        # Added with the channels last, as both lie in memory: the other way round one of them is transposed.
-        return (self.fine(seen).permute(0, 2, 3, 1) + full).permute(0, 3, 1, 2)
+        # Added as rows of pixels, as both lie in memory: in any other shape one of them would be transposed.
+        full = (down @ wide.reshape(batch, wide.shape[1], -1)).reshape(batch, height * width, -1)
+        own = self.fine(seen).permute(0, 2, 3, 1).reshape(batch, height * width, -1)
+        return (own + full).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _shifted(size: int, times: int) -> np.ndarray:
