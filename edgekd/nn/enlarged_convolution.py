@@ -47,7 +47,7 @@ class CoarseTaps(nn.Module):
         self.rows = nn.ModuleList([nn.Conv2d(into, 3 * out, 1, bias=False) for _ in range(3)])
         for row, layer in enumerate(self.rows):
             taps = weight[:, :, row].permute(2, 0, 1).reshape(3 * out, into, 1, 1)
-            layer.weight = nn.Parameter(taps.clone())  # type: ignore[assignment]
+            layer.weight = nn.Parameter(taps.clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, _, height, width = x.shape

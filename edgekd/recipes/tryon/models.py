@@ -125,7 +125,7 @@ class MobilePyramid(Lowerable):
         last = len(self.lateral) - 1
         for level in (last - 1, last):
             smooth, laterals = self._smooth(level)[0], [_affine(own) for own in self.lateral[last - 1 : level + 1]]
-            if len(self._smooth(level)) > 1:
+            if len(self._smooth(level)) > 1 or not isinstance(smooth, nn.Conv2d):
                 continue
             if self.reduce is not None and level == LEVELS - 1:
                 weight, bias = _affine(self.reduce)
