@@ -62,7 +62,7 @@ def test_half_written_run_is_finished_by_resume(edgekd, begun, tiny_run):
         (lambda r: r | {"status": "done"}, ("run.json is damaged", "status")),
         (lambda r: {k: v for k, v in r.items() if k != "io"}, ("run.json is damaged", "io")),
         (lambda r: r | {"files": {}}, ("has changed",)),
-        (lambda r: r | {"recipe": "tryon"}, ("no recipe 'tryon'",)),
+        (lambda r: r | {"recipe": "shoes"}, ("no recipe 'shoes'",)),
     ],
 )
 @pytest.mark.parametrize("verb", ["export", "eval"])
@@ -186,9 +186,9 @@ def test_heldout_data_without_samples_is_refused(edgekd, copy_of, forge, tiny_ru
 
 
 def test_resume_refuses_a_run_of_another_recipe(edgekd, begun, edit_json, snapshot):
-    edit_json(begun / "run.json", lambda r: r | {"recipe": "tryon"})
+    edit_json(begun / "run.json", lambda r: r | {"recipe": "shoes"})
     before = snapshot(begun)
-    edgekd("distill", "landmarks", "--out", begun, "--resume").says(2, "a run of tryon, not of landmarks", "--resume")
+    edgekd("distill", "landmarks", "--out", begun, "--resume").says(2, "a run of shoes, not of landmarks", "--resume")
     assert snapshot(begun) == before
 
 
