@@ -7,8 +7,8 @@
 The paper's student at 256x192, batch 1, built by the targets' own builders from the plain profile and the default one,
 whose ``[lowerings]`` are the only difference, at each precision; PyTorch eager beside them. Two ways to run: one
 graph (person and garment in), and the live mirror, whose garment's maps are held from frame to frame. All contenders
-run in one process, in turns. The machine's peak is measured among them: a chain of 256-channel 3x3 convolutions, the layer that
-the student spends most on, in each type.
+run in one process, in turns. The machine's peak is measured among them: a chain of 256-channel 3x3 convolutions, the
+layer that the student spends most on, in each type.
 
 Random weights tell time as well as trained ones do; they are woken (residual branches not zero, offsets of some
 pixels), so that nothing is multiplied by zero and warps look where they would. Precision they cannot tell.
