@@ -45,7 +45,7 @@ class CoarseTaps(nn.Module):
         self.rows = nn.ModuleList([nn.Conv2d(into, 3 * out, 1, bias=False) for _ in range(3)])
         for row, layer in enumerate(self.rows):
             taps = weight[:, :, row].permute(2, 0, 1).reshape(3 * out, into, 1, 1)
-            layer.weight = nn.Parameter(taps.clone())  # type: ignore[assignment]
+            layer.weight = nn.Parameter(taps.clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, _, height, width = x.shape
@@ -61,6 +61,8 @@ class EnlargedConvolution(nn.Module):
         laterals: (weight (C, c), bias (C,)) of each tap, coarse to fine, the finest at the output's own size and
             each of the others half as large as the next.
     """
+
+    constant: torch.Tensor
 
     def __init__(self, convolution: nn.Conv2d, laterals: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ class JoinedConvolution(nn.Conv2d, Lowerable):
                     own.bias = nn.Parameter(self.bias.detach().clone())
                 self.own.append(own)
 
-    def forward(self, *maps: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         if self.form == "joined":
             return super().forward(torch.cat(maps, 1))
         first, *others = (own(part) for own, part in zip(self.own, maps, strict=True))

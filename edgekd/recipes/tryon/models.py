@@ -124,9 +124,11 @@ class MobilePyramid(Lowerable):
             return
         last = len(self.lateral) - 1
         for level in (last - 1, last):
-            smooth, laterals = self._smooth(level)[0], [_affine(own) for own in self.lateral[last - 1 : level + 1]]
+            smooth = self._smooth(level)[0]
+            assert isinstance(smooth, nn.Conv2d)
             if len(self._smooth(level)) > 1:
                 continue
+            laterals = [_affine(own) for own in self.lateral[last - 1 : level + 1]]
             if self.reduce is not None and level == LEVELS - 1:
                 weight, bias = _affine(self.reduce)
                 laterals[0] = weight @ laterals[0][0], weight @ laterals[0][1] + bias
