@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnx import helper
 from torch import nn
 
 from edgekd.contracts import IoSpec
@@ -49,6 +50,7 @@ def export_onnx(student: nn.Module, io: IoSpec, path: Path) -> None:
                 verbose=False,
             )
         model = onnx.load(path)
+        _drop_undone_transposes(model.graph)
         onnx.checker.check_model(model, full_check=True)
         _name_kept_float(model, student)
     except (torch.onnx.OnnxExporterError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -95,6 +97,32 @@ def _name_kept_float(model: onnx.ModelProto, student: nn.Module) -> None:
     for node, within in zip(model.graph.node, scopes, strict=True):
         if kept & within:
             node.name = f"{KEEP_FLOAT}{node.name}"
+
+
+def _drop_undone_transposes(graph: onnx.GraphProto) -> None:
+    """A block that ends with its channels last turned back, and one that begins by turning them again.
+
+    Where the map between them has a second reader neither the exporter nor the runtimes drop the pair.
+    """
+    turned = {node.output[0]: node for node in graph.node if node.op_type == "Transpose"}
+    outputs = {value.name for value in graph.output}
+    replaced: dict[str, str] = {}
+    for node in turned.values():
+        before = turned.get(node.input[0])
+        if before is not None and node.output[0] not in outputs:
+            first, second = (list(helper.get_attribute_value(n.attribute[0])) for n in (before, node))
+            if [first[axis] for axis in second] == sorted(first):
+                replaced[node.output[0]] = before.input[0]
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = replaced.get(name, name)
+    read = {name for node in graph.node for name in node.input} | outputs
+    kept = [node for node in graph.node if node.op_type != "Transpose" or node.output[0] in read]
+    gone = {name for node in turned.values() for name in node.output} - read
+    values = [value for value in graph.value_info if value.name not in gone]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(kept)
+    graph.value_info.extend(values)
 
 
 def _scopes(node: onnx.NodeProto) -> set[str]:

@@ -11,15 +11,14 @@ one 3x3 convolution of few channels; 1x1 convolutions and enlargements change pl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekd.nn.lowering import constant
-
-ONES = 1  # a channel of ones carries the biases: beyond the border they are zero, as the plain form pads them
+from edgekd.nn.lowering import Lowerable, constant
 
 
 def enlarged(x: torch.Tensor, times: int = 1) -> torch.Tensor:
@@ -27,6 +26,18 @@ def enlarged(x: torch.Tensor, times: int = 1) -> torch.Tensor:
     for _ in range(times):
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
     return x
+
+
+class TopDownPyramid(Lowerable):
+    """What a recipe's pyramid is, so that every profile may name its form, whatever student is built.
+
+    Forms:
+        levels: each level's sum is smoothed at its own size.
+        coarse_first: what comes from above is smoothed before it is enlarged (``EnlargedConvolution``).
+    """
+
+    op: ClassVar[str] = "pyramid"
+    FORMS: ClassVar[tuple[str, ...]] = ("levels", "coarse_first")
 
 
 class CoarseTaps(nn.Module):
@@ -64,16 +75,24 @@ class EnlargedConvolution(nn.Module):
             each of the others half as large as the next.
     """
 
+    constant: torch.Tensor
+
     def __init__(self, convolution: nn.Conv2d, laterals: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         super().__init__()
-        smooth, constant = convolution.weight, sum(bias for _, bias in laterals)
-        parts = [torch.einsum("oikl,ij->ojkl", smooth, weight) for weight, _ in laterals]
-        parts.append(torch.einsum("oikl,i->okl", smooth, constant)[:, None])
-        weight = torch.cat(parts, 1)
-        self.fine = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, bias=convolution.bias is not None)
-        self.fine.weight = nn.Parameter(weight.detach().clone())
-        if convolution.bias is not None:
-            self.fine.bias = nn.Parameter(convolution.bias.detach().clone())
+        smooth = convolution.weight.detach()
+        self.fine = nn.ModuleList()  # one per tap: what quantizers make of maps side by side, OpenVINO keeps in fp32
+        for index, (lateral, _) in enumerate(laterals):
+            weight = torch.einsum("oikl,ij->ojkl", smooth, lateral.detach())
+            own = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, bias=index == 0)
+            own.weight = nn.Parameter(weight)
+            if own.bias is not None:
+                bias = convolution.bias
+                own.bias = nn.Parameter(torch.zeros_like(own.bias) if bias is None else bias.detach().clone())
+            self.fine.append(own)
+        # The laterals' biases join the coarse map, whose taps stop at the border as those of the plain form do.
+        constant = torch.stack([bias.detach() for _, bias in laterals]).sum(0)
+        taps = torch.einsum("oikl,i->klo", smooth, constant)
+        self.register_buffer("constant", taps[:, None, None], persistent=False)
 
     def forward(self, taps: Sequence[torch.Tensor], coarse: torch.Tensor) -> torch.Tensor:
         """
@@ -82,15 +101,17 @@ class EnlargedConvolution(nn.Module):
             coarse: that map through ``CoarseTaps``.
         """
         batch, _, height, width = taps[-1].shape
-        ones = torch.ones_like(taps[-1][:, :ONES])
-        seen = torch.cat([*(enlarged(tap, len(taps) - 1 - i) for i, tap in enumerate(taps)), ones], 1)
+        last = len(taps) - 1
+        cells = coarse.reshape(batch, 3, height >> last + 1, width >> last + 1, 3, -1)
+        coarse = (cells + self.constant).reshape(coarse.shape)
         across = constant(_shifted(width, len(taps)).transpose(0, 2, 1).reshape(width, -1), coarse)
         down = constant(_shifted(height, len(taps)).reshape(height, -1), coarse)
         wide = across @ coarse  # (B, 3·h, W, C)
-        # Added as rows of pixels, as both lie in memory: in any other shape one of them would be transposed.
-        full = (down @ wide.reshape(batch, wide.shape[1], -1)).reshape(batch, height * width, -1)
-        own = self.fine(seen).permute(0, 2, 3, 1).reshape(batch, height * width, -1)
-        return (own + full).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        # Added as rows of pixels, as all of them lie in memory: in any other shape some would be transposed.
+        total = (down @ wide.reshape(batch, wide.shape[1], -1)).reshape(batch, height * width, -1)
+        for index, (own, tap) in enumerate(zip(self.fine, taps, strict=True)):
+            total = total + own(enlarged(tap, last - index)).permute(0, 2, 3, 1).reshape(batch, height * width, -1)
+        return total.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _shifted(size: int, times: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -16,9 +16,8 @@ from torch.nn import functional as F
 
 from edgekd.nn.convolution import ConvNormAct, initialize_convolutions, round_channels
 from edgekd.nn.correlation import Correlation
-from edgekd.nn.enlarged_convolution import CoarseTaps, EnlargedConvolution, enlarged
+from edgekd.nn.enlarged_convolution import CoarseTaps, EnlargedConvolution, TopDownPyramid, enlarged
 from edgekd.nn.inverted_residual import InvertedResidual
-from edgekd.nn.lowering import Lowerable
 from edgekd.nn.warping import Warp
 from edgekd.recipes.tryon.config import StudentConfig
 from edgekd.recipes.tryon.flow import LEVELS, AppearanceFlow, Flows, OffsetHead, convolutions
@@ -52,20 +51,14 @@ class Rendering(NamedTuple):
     mask: torch.Tensor
 
 
-class MobilePyramid(Lowerable):
+class MobilePyramid(TopDownPyramid):
     """MobileNetV2's blocks, and top-down maps of 1/32 to 1/2 of the picture, coarsest first.
 
     One 3x3 convolution smooths all levels: five would be 2.4 M parameters more. Only a finest level with channels of
     its own has its own.
 
-    Forms:
-        levels: each level's sum is smoothed at its own size.
-        coarse_first: what comes from above is smoothed before it is enlarged (``edgekd.nn.enlarged_convolution``),
-            at the two finest levels, where the convolution is a 3x3 one.
+    ``coarse_first`` is the form of the two finest levels, where the convolution is a 3x3 one.
     """
-
-    op: ClassVar[str] = "pyramid"
-    FORMS: ClassVar[tuple[str, ...]] = ("levels", "coarse_first")
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -124,9 +117,11 @@ class MobilePyramid(Lowerable):
             return
         last = len(self.lateral) - 1
         for level in (last - 1, last):
-            smooth, laterals = self._smooth(level)[0], [_affine(own) for own in self.lateral[last - 1 : level + 1]]
-            if len(self._smooth(level)) > 1 or not isinstance(smooth, nn.Conv2d):
+            smooth = self._smooth(level)[0]
+            assert isinstance(smooth, nn.Conv2d)
+            if len(self._smooth(level)) > 1:
                 continue
+            laterals = [_affine(own) for own in self.lateral[last - 1 : level + 1]]
             if self.reduce is not None and level == LEVELS - 1:
                 weight, bias = _affine(self.reduce)
                 laterals[0] = weight @ laterals[0][0], weight @ laterals[0][1] + bias

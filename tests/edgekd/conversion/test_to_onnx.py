@@ -138,3 +138,25 @@ def test_logging_is_left_as_it_was(tmp_path):
     before = logging.root.manager.disable
     export_onnx(Halves(), io, tmp_path / "halves.onnx")
     assert logging.root.manager.disable == before
+
+
+class _Turned(nn.Module):
+    """A map whose channels are last within: turned to the front, read there, and turned back."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        within = (x.permute(0, 2, 3, 1) + 1).permute(0, 3, 1, 2)
+        return torch.relu(within), within.permute(0, 2, 3, 1) * 2
+
+
+def test_transposes_that_undo_each_other_are_dropped_though_the_map_between_is_read(tmp_path):
+    io = IoSpec(
+        inputs=(TensorSpec(name="x", shape=(1, 2, 3, 4)),),
+        outputs=(TensorSpec(name="front", shape=(1, 2, 3, 4)), TensorSpec(name="last", shape=(1, 3, 4, 2))),
+    )
+    export_onnx(_Turned(), io, tmp_path / "x.onnx")
+    nodes = onnx.load(tmp_path / "x.onnx").graph.node
+    assert sum(node.op_type == "Transpose" for node in nodes) == 2
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 4)).astype(np.float32)
+    found = OnnxReference(tmp_path / "x.onnx", io).run({"x": x})
+    np.testing.assert_allclose(found["front"], np.maximum(x + 1, 0))
+    np.testing.assert_allclose(found["last"], (x.transpose(0, 2, 3, 1) + 1) * 2)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -59,3 +62,18 @@ def test_what_edgekd_does_not_know_is_refused_with_the_nearest_name(lowerings, w
 def test_one_op_has_one_list_of_forms():
     with pytest.raises(TypeError, match="test_doubled"):
         type("Other", (Lowerable,), {"op": "test_doubled", "FORMS": ("sum",)})
+
+
+def test_every_profile_names_forms_that_edgekd_knows_before_any_recipe_is_imported():
+    code = (
+        "from importlib.resources import files\n"
+        "from torch import nn\n"
+        "from edgekd.nn.lowering import lower\n"
+        "from edgekd.registry import profile\n"
+        "for file in files('edgekd_targets').glob('*/profiles/*.toml'):\n"
+        "    lower(nn.Identity(), profile(f'{file.parents[1].name}/{file.stem}').lowerings)\n"
+        "    print(file)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "default.toml" in done.stdout
