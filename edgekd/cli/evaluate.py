@@ -57,7 +57,7 @@ def evaluate(
         check_output(out, latency, overwrite)
     networks = _named(network or [])
     with progress(quiet or json_output) as tell:
-        result = run_evaluate(artifact, run, threads, networks, latency, sweep=out is not None, progress=tell)
+        result = run_evaluate(artifact, run, threads, networks, latency=latency, sweep=out is not None, progress=tell)
     if out is not None and result.clock is not None:
         from edgekd.reporting.sweep import draw_sweep
 

@@ -87,6 +87,7 @@ def evaluate(
     run: str | Path | None = None,
     threads: int | None = None,
     networks: Mapping[str, Path] | None = None,
+    *,
     latency: str | None = None,
     sweep: bool = False,
     progress: Callable[[str, float], None] | None = None,

@@ -100,11 +100,16 @@ def test_on_a_machine_with_the_base_install_every_verb_says_what_it_needs(severa
         "matplotlib",
         "safetensors",
         "tomli_w",
+        "coremltools",
+        "tensorrt_rtx",
+        "tensorrt",
     )
     ended = several(commands, heavy)
     doctor, listed, *rest, config = ended
     assert doctor[0] == listed[0] == 0
     assert {t["target"]: (t["runs"], t["fix"]) for t in json.loads(doctor[1])["targets"]} == {
+        "coreml": (False, 'pip install "edgekd[coreml]"'),
+        "tensorrt": (False, 'pip install "edgekd[tensorrt-rtx]"'),
         "onnxruntime": (False, 'pip install "edgekd[onnxruntime]"'),
         "openvino": (False, 'pip install "edgekd[openvino]"'),
         "torch": (False, 'pip install "edgekd[distill]"'),

@@ -154,7 +154,8 @@ def test_a_network_adds_metrics_and_is_noted_by_its_content(tiny_run, tmp_path, 
     monkeypatch.setattr("edgekd.measuring.quality.optional_part", lambda recipe, part: Quality)
     (tmp_path / "vgg16.pth").write_text("weights")
     told = []
-    found = evaluate(tiny_run, None, 1, {"vgg16": tmp_path / "vgg16.pth"}, lambda what, share: told.append(what))
+    network = {"vgg16": tmp_path / "vgg16.pth"}
+    found = evaluate(tiny_run, None, 1, network, progress=lambda what, share: told.append(what))
     assert found.metrics["lpips"] == 7
     assert "nme" in found.metrics
     assert len(found.networks["vgg16"]) == 64
