@@ -63,7 +63,7 @@ def test_a_picture_goes_in_as_a_picture_and_the_program_normalizes_it(small, tmp
     described = read_spec(made.entry)
     assert pictures(described) == ["image"]
     pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    feeds = {"image": image.normalized(pixels).transpose(2, 0, 1)[None]}
+    feeds = {"image": np.ascontiguousarray(image.normalized(pixels).transpose(2, 0, 1)[None])}
     wanted = small.module(torch.from_numpy(feeds["image"])).numpy()
     np.testing.assert_allclose(coreml.reference(made, io).run(feeds)["said"], wanted, atol=1e-5)
 
