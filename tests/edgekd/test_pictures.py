@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from edgekd.errors import InputError
-from edgekd.pictures import folder_pictures, read_cutout, read_labels, read_picture, video_frames
+from edgekd.pictures import crop, folder_pictures, read_cutout, read_labels, read_picture, video_frames
 
 av = pytest.importorskip("av", reason="videos need PyAV (extra video)")
 
@@ -140,3 +140,30 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
     (tmp_path / "v.mp4").write_text("no video" * 100)
     with pytest.raises(InputError, match="cannot be decoded"):
         next(video_frames(tmp_path / "v.mp4"))
+
+
+def smooth_picture(height, width):
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def test_a_box_inside_the_picture_equals_pillows_own_box_resize():
+    picture, box = smooth_picture(96, 144), (20.5, 10.25, 100.0, 80.75)
+    want = np.asarray(Image.fromarray(picture).resize((40, 30), Image.Resampling.BICUBIC, box=box))
+    got = crop(picture, np.array(box), (40, 30), "bicubic")
+    assert np.abs(got.astype(int) - want).max() <= 1
+
+
+@pytest.mark.parametrize("box", [(-30, -20, 60, 70), (50, 40, 130, 120), (-40, -40, 200, 200)])
+def test_a_box_that_exceeds_the_picture_sees_its_edge_repeated(box):
+    picture = smooth_picture(90, 100)
+    around = np.pad(picture, ((200, 200), (200, 200), (0, 0)), mode="edge")
+    want = np.asarray(Image.fromarray(around).resize((48, 48), Image.Resampling.BILINEAR, box=[v + 200 for v in box]))
+    got = crop(picture, np.array(box, np.float32), (48, 48), "bilinear")
+    assert np.abs(got.astype(int) - want).max() <= 1
+
+
+def test_a_mask_is_cropped_as_its_picture_is():
+    picture, box = smooth_picture(90, 100), np.array([-10.0, 20.0, 70.0, 95.0])
+    one = crop(np.ascontiguousarray(picture[..., 0]), box, (30, 40), "bilinear")
+    np.testing.assert_array_equal(one, crop(picture, box, (30, 40), "bilinear")[..., 0])

@@ -60,8 +60,9 @@ def _stream(kind: int, seed: int, index: int, part: int) -> Rng:
 
 
 @lru_cache(maxsize=16)  # it is asked for once to be laid flat, and once to be worn
-def _garment(seed: int, index: int) -> Garment:
-    return sample_garment(_stream(2, seed, index, 0))
+def _garment(seed: int, index: int, ratio: float = 0.75) -> Garment:
+    """``ratio``: width by height of its picture, which decides how large it lies there."""
+    return sample_garment(_stream(2, seed, index, 0), ratio)
 
 
 def _check(seed: int, index: int, size: tuple[int, int]) -> None:
@@ -82,7 +83,7 @@ def draw_garment(seed: int, index: int, size: tuple[int, int]) -> tuple[NDArray[
         InputError: seed or index negative, or a side below 32 px.
     """
     _check(seed, index, size)
-    return product_picture(_garment(seed, index), _stream(2, seed, index, 1), size)
+    return product_picture(_garment(seed, index, size[1] / size[0]), _stream(2, seed, index, 1), size)
 
 
 def draw_person(seed: int, index: int, garment: int, size: tuple[int, int]) -> Dressed:
@@ -96,7 +97,7 @@ def draw_person(seed: int, index: int, garment: int, size: tuple[int, int]) -> D
     """
     _check(seed, min(index, garment), size)
     person = sample_person(_stream(1, seed, index, 0))
-    dress = _garment(seed, garment)
+    dress = _garment(seed, garment, size[1] / size[0])
     view = worn.View.of(person, size)
     body = worn.torso(view)
     light = scene.sample_light(_stream(1, seed, index, 1))

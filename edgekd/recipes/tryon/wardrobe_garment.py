@@ -161,8 +161,8 @@ class Garment:
     fabric: Fabric
 
 
-def sample_garment(rng: Rng, ratio: float = 0.75) -> Garment:
-    """A garment, every trait drawn at random. ``ratio``: of product pictures."""
+def sample_garment(rng: Rng, ratio: float) -> Garment:
+    """A garment, every trait drawn at random. ``ratio``: width by height of product pictures."""
     kind = str(rng.choice(KINDS, p=_KIND_SHARES))
     ease = float(rng.beta(1.6, 1.6)) * (0.7 if kind == "sleeveless" else 1) + (0.3 if kind == "hoodie" else 0)
     chest = 0.315 + 0.11 * ease

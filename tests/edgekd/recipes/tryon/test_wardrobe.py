@@ -178,6 +178,14 @@ def test_garments_lie_whole_in_their_pictures_on_white(garments):
         assert picture[0].mean() > 225
 
 
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (128, 128)])
+def test_a_garment_fits_into_a_picture_of_any_proportions(size):
+    for index in range(12):
+        _, mask = draw_garment(7, index, size)
+        assert mask.any()
+        assert not any(border.any() for border in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
 @pytest.mark.parametrize("arguments", [(-1, 0, 0, SIZE), (0, -1, 0, SIZE), (0, 0, -1, SIZE), (0, 0, 0, (16, 12))])
 def test_what_cannot_be_drawn_is_refused(arguments):
     with pytest.raises(InputError, match="nothing can be drawn"):
