@@ -241,6 +241,8 @@ class Recipe:
             frozen=frozen or {},
             samples=samples,
             prepare=prepare,
+            # A warp is judged pasted on the true photo, where a smaller garment is a better one: it does not select.
+            keeps="last" if role == "preparation" else "best",
         )
 
     def _vgg_distance(self) -> PerceptualDistance | None:
