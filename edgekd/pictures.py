@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,34 @@ def video_rate(path: Path) -> Fraction:
     with av.open(str(path), options=_OWN_FILE_ONLY) as container:
         rate = container.streams.video[0].average_rate
     return Fraction(rate) if rate else Fraction(25)
+
+
+def pictures_at(path: Path) -> Iterator[tuple[str, Picture]]:
+    """(label, picture) of a picture, of every one in a folder, or of a video's frames, decoded while they are read.
+
+    Raises:
+        InputError, MachineError: at once for the path itself, when reached for what a folder or video holds.
+    """
+    existing(path)
+    if path.is_dir():
+        files = folder_pictures(path)
+        return ((file.relative_to(path).as_posix(), read_picture(file)) for file in files)
+    if is_video(path):
+        frames = video_frames(path)
+        first = next(frames)  # what is wrong with the file is said now, not at the first item
+        return ((f"{path.name} frame {k}", picture) for k, (picture, _) in enumerate(chain([first], frames)))
+    return iter([(path.name, read_picture(path))])
+
+
+def parse_box(text: str) -> NDArray[np.float32]:
+    """``x0,y0,x1,y1`` in px. Raises InputError for anything else."""
+    try:
+        values = np.array([float(part) for part in text.split(",")], np.float32)
+    except ValueError:
+        values = np.empty(0, np.float32)
+    if values.shape != (4,):
+        raise InputError(f"box={text} is not a box", "it must be four numbers", "give box=x0,y0,x1,y1 in pixels")
+    return values
 
 
 def crop(picture: Picture, box: NDArray, size: tuple[int, int], resampler: str) -> Picture:

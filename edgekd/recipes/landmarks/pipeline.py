@@ -17,16 +17,7 @@ from PIL import Image
 
 from edgekd.contracts import Array, Arrays, ImageSpec, IoSpec
 from edgekd.errors import InputError
-from edgekd.pictures import (
-    Picture,
-    check_box,
-    crop,
-    existing,
-    folder_pictures,
-    is_video,
-    read_picture,
-    video_frames,
-)
+from edgekd.pictures import Picture, check_box, crop, parse_box, pictures_at
 from edgekd.recipes.landmarks import overlay
 from edgekd.recipes.landmarks.detector import Box, detector_box, detector_installed, find_faces
 
@@ -76,19 +67,8 @@ class Pipeline:
                 "this student takes image=PATH and, if you like, box=x0,y0,x1,y1",
                 "edgekd predict BUNDLE image=photo.jpg --out overlay.png",
             )
-        box = _parse_box(inputs["box"]) if "box" in inputs else None
-        path = existing(Path(inputs["image"]))
-        named: Iterator[tuple[str, Picture]]
-        if path.is_dir():
-            paths = folder_pictures(path)
-            named = _named(path, paths)
-        elif is_video(path):
-            frames = video_frames(path)
-            first = next(frames)  # what is wrong with the file is said now, not at the first item
-            named = _numbered(path.name, first[0], (picture for picture, _ in frames))
-        else:
-            named = iter([(path.name, read_picture(path))])  # read now: what is wrong is said now
-        return self._items(named, box)
+        box = parse_box(inputs["box"]) if "box" in inputs else None
+        return self._items(pictures_at(Path(inputs["image"])), box)
 
     def _items(self, named: Iterator[tuple[str, Picture]], box: Box | None) -> Iterator[tuple[str, dict[str, Any]]]:
         for label, picture in named:
@@ -149,24 +129,3 @@ def _picture_and_box(raw: Arrays) -> tuple[Picture, NDArray]:
     if box.shape != (4,) or box.dtype.kind not in "iuf":
         raise InputError(f"box is {box.dtype} {box.shape}", "it must be four numbers: x0, y0, x1, y1")
     return picture, box.astype(np.float32)
-
-
-def _named(folder: Path, paths: list[Path]) -> Iterator[tuple[str, Picture]]:
-    for path in paths:
-        yield path.relative_to(folder).as_posix(), read_picture(path)
-
-
-def _numbered(name: str, first: Picture, rest: Iterator[Picture]) -> Iterator[tuple[str, Picture]]:
-    yield f"{name} frame 0", first
-    for k, picture in enumerate(rest, start=1):
-        yield f"{name} frame {k}", picture
-
-
-def _parse_box(text: str) -> Box:
-    try:
-        values = np.array([float(part) for part in text.split(",")], np.float32)
-    except ValueError:
-        values = np.empty(0, np.float32)
-    if values.shape != (4,):
-        raise InputError(f"box={text} is not a box", "it must be four numbers", "give box=x0,y0,x1,y1 in pixels")
-    return values

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgekd.contracts import Array, Arrays, IoSpec
 from edgekd.errors import InputError
-from edgekd.pictures import FILTERS, Picture, existing, folder_pictures, is_video, read_picture, video_frames
+from edgekd.pictures import FILTERS, Picture, pictures_at
 from edgekd.recipes.streaming import drawing
 from edgekd.recipes.streaming.classes import CLASSES
 from edgekd.recipes.streaming.nms import suppressed
@@ -98,17 +98,8 @@ class Pipeline:
                 "this student takes image=PATH: a picture, a folder of frames, or a video",
                 "edgekd predict BUNDLE drive.mp4 --out boxes.mp4",
             )
-        path = existing(Path(inputs["image"]))
-        named: Iterator[tuple[str, Picture]]
-        if path.is_dir():
-            named = _in_folder(path, folder_pictures(path))
-        elif is_video(path):
-            frames = video_frames(path)
-            first = next(frames)  # what is wrong with the file is said now, not at the first item
-            named = _numbered(path.name, first[0], (picture for picture, _ in frames))
-        else:
-            named = iter([(path.name, read_picture(path))])
-        return _of_one_size(path, named)
+        path = Path(inputs["image"])
+        return _of_one_size(path, pictures_at(path))
 
     def restarts(self, raw: Arrays, before: Arrays | None) -> bool:
         """Another sequence, or frames that are missing: state is cleared."""
@@ -182,17 +173,6 @@ def _picture(raw: Arrays) -> Picture:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise InputError(f"image is {picture.dtype} {picture.shape}", "it must be uint8 (height, width, 3), RGB")
     return picture
-
-
-def _in_folder(folder: Path, paths: list[Path]) -> Iterator[tuple[str, Picture]]:
-    for path in paths:
-        yield path.relative_to(folder).as_posix(), read_picture(path)
-
-
-def _numbered(name: str, first: Picture, rest: Iterator[Picture]) -> Iterator[tuple[str, Picture]]:
-    yield f"{name} frame 0", first
-    for k, picture in enumerate(rest, start=1):
-        yield f"{name} frame {k}", picture
 
 
 def _of_one_size(path: Path, named: Iterator[tuple[str, Picture]]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,6 +17,7 @@ from edgekd.pictures import (
     existing,
     folder_pictures,
     is_video,
+    parse_box,
     read_cutout,
     read_picture,
     video_frames,
@@ -68,17 +69,6 @@ def read_items(inputs: Mapping[str, str]) -> Iterator[Item]:
     if not person.is_dir():
         return _one_person(person, masks, clothes, garments, box)
     return _people(_pairs(person, clothes, inputs.get("pairs")), masks, garments, box, person, clothes)
-
-
-def parse_box(text: str) -> NDArray[np.float32]:
-    """``x0,y0,x1,y1`` in px. Raises InputError for anything else."""
-    try:
-        values = np.array([float(part) for part in text.split(",")], np.float32)
-    except ValueError:
-        values = np.empty(0, np.float32)
-    if values.shape != (4,):
-        raise InputError(f"box={text} is not a box", "it must be four numbers", "give box=x0,y0,x1,y1 in pixels")
-    return values
 
 
 class _Garments:
