@@ -8,6 +8,7 @@ pixels would move in steps of half a pixel. So all that computes one is a ``Keep
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -121,7 +122,7 @@ def convolutions(before: int, after: int, separable: bool) -> list[nn.Module]:
     return [nn.Conv2d(before, after, 3, padding=1)]
 
 
-class AppearanceFlow(nn.Module):
+class AppearanceFlow(nn.Module, ABC):
     """Refines a grid level by level. What proposes a level's first offsets is the subclass's (``propose``).
 
     Args:
@@ -136,11 +137,11 @@ class AppearanceFlow(nn.Module):
         self.refine = nn.ModuleList([OffsetHead((own, own), width, thin) for own, width, thin in heads])
         self.warp, self.move, self.enlarge = Warp("border"), Move(), Enlargement()
 
+    @abstractmethod
     def propose(
         self, level: int, clothes: torch.Tensor, person: torch.Tensor, style: torch.Tensor | None
     ) -> torch.Tensor:
         """Offsets (B, 2, h, w) from the level's clothes map, warped by what is known so far, and its person map."""
-        raise NotImplementedError
 
     def style(self, person: torch.Tensor, clothes: torch.Tensor) -> torch.Tensor | None:
         """What ``propose`` is to know of the whole pair, from the coarsest maps."""

@@ -7,6 +7,7 @@ With width 1 it has the paper's 33.31 M and 43.90 M parameters.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -197,11 +198,12 @@ class ResidualUNet(nn.Module):
         return self.last(x)
 
 
-class _Judged(nn.Module):
+class _Judged(nn.Module, ABC):
     """A teacher needs parsing and pose, so it is asked about a set, not about a picture (``contract.SetTeacher``)."""
 
+    @abstractmethod
     def outputs(self, batch: Batch) -> Outputs:
-        raise NotImplementedError
+        """What the teacher says of a batch, as the io spec has it."""
 
     def judged(self, samples: SampleSet) -> dict[str, Any]:
         """(n, ...) arrays of the io spec's outputs for each sample's own garment and pose."""
