@@ -29,11 +29,15 @@ HELD_FPS = 40.0  # the paper's, on a T4
 SEEDS = (0, 1, 2)
 
 
-def _stages(**epochs: tuple[int, int]) -> tuple[str, ...]:
+def _stages(clip: float, **stages: tuple[int, int, float]) -> tuple[str, ...]:
+    """Of each: epochs at the full learning rate, epochs of decay, and that rate."""
     return tuple(
         f"train.{name}.{key}={value}"
-        for name, (constant, decay) in epochs.items()
-        for key, value in (("epochs", constant), ("decay", decay), ("batch_size", 4), ("learning_rate", 1e-3))
+        for name, (constant, decay, rate) in stages.items()
+        for key, value in (
+            *(("epochs", constant), ("decay", decay), ("batch_size", 4)),
+            *(("learning_rate", rate), ("clip", clip)),
+        )
     )
 
 
@@ -46,9 +50,11 @@ DATA = (
     "teacher.width=0.25",
     "train.precision=fp32",
     "train.fakes=1",
+    "train.norm_momentum=0.03",
 )
-TEACHER_STAGES = _stages(teacher_warp=(6, 2), teacher=(4, 1))
-STUDENT_STAGES = _stages(student_warp=(1, 1), student=(1, 1))
+# The teacher is told the true warp, which drawn people have: so it has something to teach after a few epochs.
+TEACHER_STAGES = (*_stages(300.0, teacher_warp=(8, 5, 3e-4), teacher=(4, 2, 1e-3)), "loss.true_warp=10.0")
+STUDENT_STAGES = _stages(100.0, student_warp=(1, 1, 1e-3), student=(1, 1, 1e-3))
 NARROW = {"width": 0.5, "generator": 0.5, "pyramid": 64, "head": 64}
 # name -> what is unlike the paper's student
 STUDENTS: dict[str, dict[str, Any]] = {

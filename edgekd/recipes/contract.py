@@ -144,6 +144,7 @@ class Stage:
         keeps: weights of the best epoch on ``val``, or of the last.
         average: decay of the weights' moving average, of the number of steps taken; the average is judged and kept,
             and the weights themselves only go on being trained. None: there is none.
+        clip: greatest norm of a step's gradient; a longer one is shortened to it. None: as it comes.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Stage:
     prepare: Callable[[Path, Progress], None] | None = None
     keeps: Literal["best", "last"] = "best"
     average: Callable[[int], float] | None = None
+    clip: float | None = None
 
 
 class Metrics(Protocol):

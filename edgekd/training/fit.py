@@ -126,6 +126,7 @@ def fit(
         strategy=_strategy(processes),
         use_distributed_sampler=False,  # ours knows its rank
         precision=precision,  # type: ignore[arg-type]
+        gradient_clip_val=stage.clip,
         logger=board,
         callbacks=[saver, _Tell(judge.metrics.primary, tell)],
         plugins=[_WholeCheckpoints(), ranks.environment or LightningEnvironment()],

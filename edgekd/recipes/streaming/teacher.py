@@ -71,7 +71,18 @@ def brought_teacher(config: TeacherConfig, classes: int, io: IoSpec) -> tuple[Te
         network, provenance = network_teacher(config.black_box, io)
         return Teacher(network), provenance
     path = Path(config.black_box)
-    still = StillDetector(config, classes)
-    load_weights(still, path)
+    teacher = Teacher(StillDetector(config, classes))
+    # A run's stages/teacher/best.safetensors is of a ``Teacher``; other files are of the network in it.
+    load_weights(teacher if _of_a_stage(path) else teacher.network, path)
     licence = "not known to edgekd: the user's own weights"
-    return Teacher(still), {"teacher": path.name, "sha256": sha256_file(path), "licence": licence}
+    return teacher, {"teacher": path.name, "sha256": sha256_file(path), "licence": licence}
+
+
+def _of_a_stage(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return all(name.startswith("network.") for name in file.keys())  # noqa: SIM118  not a dict
+    except (OSError, SafetensorError):
+        return False  # ``load_weights`` says what is wrong

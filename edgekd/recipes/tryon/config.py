@@ -55,6 +55,12 @@ class LossConfig(StrictModel):
         description="VGG19 weights for the perceptual distance: .safetensors, or a torch state dict; "
         "empty: the teacher's garment encoder in its place",
     )
+    true_warp: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the distance between the teacher's flows and the true ones, which drawn people have; "
+        "0: the warp is learned from pictures alone, as published",
+    )
 
 
 class StageConfig(StrictModel):
@@ -64,6 +70,9 @@ class StageConfig(StrictModel):
     decay: int = Field(50, ge=0, description="further epochs, in which it falls to 0")
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(5e-5, gt=0)
+    clip: float | None = Field(
+        None, gt=0, description="greatest norm of a step's gradient: a flow that ran away pulls hard"
+    )
 
 
 class TrainConfig(TrainSettings):
@@ -74,6 +83,13 @@ class TrainConfig(TrainSettings):
     student_warp: StageConfig = StageConfig(batch_size=8)
     student: StageConfig = StageConfig(batch_size=6)
     warp_rate: float = Field(0.2, gt=0, description="learning rate of the warping halves end to end, as a share")
+    norm_momentum: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="share of a batch in BatchNorm's running statistics; a garment's place hangs on the coarsest maps, "
+        "whose statistics of ten small batches are too rough",
+    )
     fakes: int = Field(
         0,
         ge=0,

@@ -12,14 +12,14 @@ from edgekd.contracts import Array, Arrays
 from edgekd.errors import InputError
 from edgekd.recipes.contract import Datasets, Sample
 from edgekd.recipes.rows import Fields, fingerprint, make_rows, store_folder, stored_rows
-from edgekd.recipes.tryon.samples import CLOTHES, POINTS, Garment, Photo, TryonSet
+from edgekd.recipes.tryon.samples import CLOTHES, POINTS, Garment, Photo, TrueWarp, TryonSet
 from edgekd.recipes.tryon.viton import viton_datasets
 from edgekd.recipes.tryon.wardrobe import draw_garment, draw_person
 
 Progress = Callable[[str, float], None]
 Size = tuple[int, int]  # height, width
 
-WARDROBE_VERSION = 3  # part of the cache's key: raised when drawings change
+WARDROBE_VERSION = 4  # part of the cache's key: raised when drawings change
 # Far apart, so that a set's people and garments do not depend on the other sets' sizes, and no set meets another.
 FIRST_DRAWN = {"test": 0, "val": 100_000_000, "train": 200_000_000}
 STRANGER = 50_000_000  # garments that people wear before they try on the one asked for come from this far off
@@ -95,11 +95,11 @@ def _fields(name: str, size: Size) -> Fields:
         "points": ((POINTS, 3), "float32"),
         "clothes": ((height, width, 3), "uint8"),
         "mask": ((height, width), "uint8"),
+        "grid": ((height, width, 2), "float32"),
+        "seen": ((height, width), "uint8"),
     }
     if name != "train":  # of which only what calibrates is ever judged
         fields["before"] = ((height, width, 3), "uint8")
-        fields["grid"] = ((height, width, 2), "float32")
-        fields["seen"] = ((height, width), "uint8")
     return fields
 
 
@@ -128,15 +128,16 @@ def _drawn(name: str, index: int, size: Size, seed: int) -> dict[str, Array]:
     clothes, mask = draw_garment(seed, number, size)
     found: dict[str, Array] = {
         "picture": dressed.image, "label": dressed.label, "part": dressed.part, "points": dressed.points,
-        "clothes": clothes, "mask": mask,
+        "clothes": clothes, "mask": mask, "grid": dressed.grid, "seen": dressed.seen,
     }  # fmt: skip
     if name != "train":
-        found |= {
-            "grid": dressed.grid,
-            "seen": dressed.seen,
-            "before": draw_person(seed, number, number + STRANGER, size).image,
-        }
+        found["before"] = _before(seed, number, size)
     return found
+
+
+def _before(seed: int, number: int, size: Size) -> Array:
+    """The person in a stranger's garment."""
+    return draw_person(seed, number, number + STRANGER, size).image
 
 
 def _wardrobe(name: str, count: int, size: Size, seed: int, cache: Path, progress: Progress) -> TryonSet:
@@ -148,13 +149,7 @@ def _wardrobe(name: str, count: int, size: Size, seed: int, cache: Path, progres
     def sample(index: int) -> Sample:
         row = {field: np.array(values[index]) for field, values in rows.items()}
         if name == "train":
-            number = FIRST_DRAWN[name] + index
-            dressed = draw_person(seed, number, number, size)
-            row |= {
-                "before": draw_person(seed, number, number + STRANGER, size).image,
-                "grid": dressed.grid,
-                "seen": dressed.seen,
-            }
+            row["before"] = _before(seed, FIRST_DRAWN[name] + index, size)
         raw = {"person": row["before"], "clothes": row["clothes"], "clothes_edge": row["mask"]}
         worn = np.where(row["label"] == CLOTHES, 255, 0).astype(np.uint8)
         return Sample(raw, {"tryon": row["picture"], "worn": worn, "grid": row["grid"], "seen": row["seen"]})
@@ -162,4 +157,7 @@ def _wardrobe(name: str, count: int, size: Size, seed: int, cache: Path, progres
     def garment(index: int) -> Garment:
         return Garment(np.array(rows["clothes"][index]), np.array(rows["mask"][index]))
 
-    return TryonSet(count, photo, garment, sample, lambda: fingerprint(rows), seed)
+    def warp(index: int) -> TrueWarp:
+        return TrueWarp(np.array(rows["grid"][index]), np.array(rows["seen"][index]))
+
+    return TryonSet(count, photo, garment, sample, lambda: fingerprint(rows), seed, warp)

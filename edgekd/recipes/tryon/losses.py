@@ -58,6 +58,22 @@ def warp_terms(
     return {name: torch.stack(values).sum() for name, values in terms.items()}
 
 
+def true_warp_term(flows: Flows, truth: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """How far the flow of every level is from the true one where the garment is ``seen`` (B, 1, H, W); no paper's term.
+
+    Args:
+        truth: (B, 2, H, W) the true sampling grid.
+    """
+    levels = []
+    for n, grid in enumerate(flows.grids):
+        weight = _reduced(seen, n)
+        # Averaged over seen places only: beside the garment the truth says nothing.
+        wanted = _reduced(truth * seen, n) / weight.clamp(min=1e-6)
+        apart = torch.linalg.vector_norm(grid - wanted, dim=1, keepdim=True)
+        levels.append((n + 1) * (apart * weight).sum() / weight.sum().clamp(min=1))
+    return torch.stack(levels).sum()
+
+
 def curvature(grid: torch.Tensor) -> torch.Tensor:
     """Charbonnier mean of the second differences of x and of y, summed; along rows, columns and both diagonals.
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from edgekd.contracts import ImageSpec, IoSpec, TensorSpec
+from edgekd.errors import InputError
 from edgekd.recipes.contract import Batch, Datasets, Progress, SampleSet, Stage
 from edgekd.recipes.tryon import data as tryon_data
 from edgekd.recipes.tryon import losses
@@ -49,6 +50,11 @@ class Recipe:
         own = self.config.data
         self._cache = self._folder(cache)
         held = {"val": own.val, "test": own.test}
+        if self.config.loss.true_warp and tryon_data.parse_source(own.source)[0] != "wardrobe":
+            raise InputError(
+                f"loss.true_warp is {self.config.loss.true_warp:g}, and {own.source[0]} knows no true warp",
+                fix="loss.true_warp=0, or --data wardrobe:N",
+            )
         made = tryon_data.datasets(own.source, self.size, self.config.seed, held, self._cache, progress)
         facts: dict[str, Any] = {"perceptual": self._perceptual_facts()}
         if weights := self.config.teacher.weights:
@@ -127,9 +133,17 @@ class Recipe:
         distance = self._vgg_distance()  # without VGG19 no encoder has learned anything yet
 
         def step(batch: Batch) -> losses.Terms:
-            return _warp_terms(model, model.flows(batch["condition"], batch["clothes"]), batch, distance)
+            return self._teacher_warp_terms(model, model.flows(batch["condition"], batch["clothes"]), batch, distance)
 
         return self._stage("teacher-warp", "preparation", model, step, self.config.train.teacher_warp)
+
+    def _teacher_warp_terms(
+        self, warping: TeacherWarping, flows: Flows, batch: Batch, distance: PerceptualDistance | None
+    ) -> losses.Terms:
+        terms = _warp_terms(warping, flows, batch, distance)
+        if weight := self.config.loss.true_warp:
+            terms["true_warp"] = weight * losses.true_warp_term(flows, batch["true_grid"], batch["seen"])
+        return terms
 
     def _teacher_stage(self, model: Teacher, half: TeacherWarping) -> Stage:
         distance = self._vgg_distance() or PerceptualDistance(half.clothes.encoder, relative=True)
@@ -138,7 +152,7 @@ class Recipe:
             flows = model.warping.flows(batch["condition"], batch["clothes"])
             warped, edge = _warped(model.warping, batch, flows)
             rendering = model.render(batch["preserve"], batch["dense_preserve"], warped, edge)
-            terms = losses.scaled(_warp_terms(model.warping, flows, batch, distance), TEACHER_SHARE)
+            terms = losses.scaled(self._teacher_warp_terms(model.warping, flows, batch, distance), TEACHER_SHARE)
             return terms | losses.rendering_terms(rendering, batch["person"], distance)
 
         def prepare(folder: Path, tell: Progress) -> None:
@@ -213,6 +227,9 @@ class Recipe:
         """``slower``: the part of the model that learns at ``train.warp_rate`` of the learning rate."""
         rate, share = settings.learning_rate, self.config.train.warp_rate
         own = {id(parameter) for parameter in slower.parameters()} if slower is not None else set()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = self.config.train.norm_momentum
 
         def optimizer(parameters: Iterable[Any]) -> torch.optim.Optimizer:
             every = list(parameters)
@@ -238,6 +255,7 @@ class Recipe:
             schedule=schedule,
             epochs=settings.epochs + settings.decay,
             batch_size=settings.batch_size,
+            clip=settings.clip,
             frozen=frozen or {},
             samples=samples,
             prepare=prepare,

@@ -35,6 +35,13 @@ class Photo(NamedTuple):
     points: NDArray[np.float32]
 
 
+class TrueWarp(NamedTuple):
+    """Where on the garment each pixel looks: (H, W, 2) x, y in -1..1; and where that is seen, (H, W) uint8, not 0."""
+
+    grid: NDArray[np.float32]
+    seen: NDArray[np.uint8]
+
+
 class TryonSet:
     """``contract.SampleSet`` of the recipe, over people who each wear one of as many garments.
 
@@ -45,14 +52,16 @@ class TryonSet:
         sample: person number -> what ``sample`` gives.
         fingerprint: sha256 over all of it, when asked.
         seed: of the random other garments.
+        warp: person number -> the true warp, of people for whom it is known.
     """
 
     def __init__(
         self, count: int, photo: Callable[[int], Photo], garment: Callable[[int], Garment],
         sample: Callable[[int], Sample], fingerprint: Callable[[], str], seed: int,
+        warp: Callable[[int], TrueWarp] | None = None,
     ) -> None:  # fmt: skip
         self._count, self._photo, self._garment, self._sample = count, photo, garment, sample
-        self._fingerprint, self.seed = fingerprint, seed
+        self._fingerprint, self.seed, self._warp = fingerprint, seed, warp
 
     def __len__(self) -> int:
         return self._count
@@ -63,6 +72,7 @@ class TryonSet:
         ``person`` in the garment ``clothes``, and what the teacher is told of it: ``worn`` {0, 1}, ``condition`` (45),
         ``preserve`` (3) and ``dense_preserve``, arms by body parts, before the worn garment is cut out of them (B2).
         ``other_clothes`` and ``other_edge`` are another person's garment, drawn anew each epoch. Garments are masked.
+        ``true_grid`` (2) and ``seen`` {0, 1} where the true warp is known.
         """
         photos = [self._photo(index) for _, index in keys]
         own = [self._garment(index) for _, index in keys]
@@ -70,6 +80,10 @@ class TryonSet:
         clothes, edge = _garments(own)
         other_clothes, other_edge = _garments(others)
         told = representation(photos)
+        if self._warp is not None:
+            warps = [self._warp(index) for _, index in keys]
+            told["true_grid"] = torch.from_numpy(np.stack([w.grid for w in warps])).permute(0, 3, 1, 2).float()
+            told["seen"] = torch.from_numpy(np.stack([w.seen for w in warps]) > 0)[:, None].float()
         return {
             "person": normalized([p.picture for p in photos]), "clothes": clothes, "clothes_edge": edge,
             "other_clothes": other_clothes, "other_edge": other_edge, **told,

@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import signal
 from pathlib import Path
 
@@ -51,6 +52,25 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_stage_and_epoch(line, 
     assert not (tmp_path / "run" / "student.safetensors").exists()
     with pytest.raises(InputError, match="is not finished"):
         open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("clip", [None, 1e-9])
+def test_a_gradient_is_no_longer_than_a_stage_allows(clip, line, tmp_path, monkeypatch):
+    recipe = recipe_part(line, "recipe").Recipe
+    made, fresh = recipe.stages, {}
+
+    def stages(self, data, control):
+        found = [
+            dataclasses.replace(s, clip=clip, schedule=None, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+            for s in made(self, data, control)
+        ]
+        fresh.update({name: value.clone() for name, value in found[0].model.state_dict().items()})
+        return found
+
+    monkeypatch.setattr(recipe, "stages", stages)
+    run = distill(line, tmp_path / "run", settings=[*FAST, "teacher=none", "train.epochs=1"])
+    moved = max(float((value - fresh[name]).abs().max()) for name, value in load_file(run.weights).items())
+    assert moved < 1e-6 if clip else moved > 1e-3
 
 
 def test_the_choice_of_bf16_is_kept_when_a_stage_is_resumed(line, tmp_path, monkeypatch, stop_at, stopped):

@@ -137,9 +137,10 @@ def test_the_teacher_is_judged_on_the_frame_after_each_sample():
     assert torch.allclose(torch.from_numpy(said[2:3]), want, atol=1e-5)
 
 
-def test_a_teacher_of_ones_own_weights_is_not_trained_again(tmp_path):
+@pytest.mark.parametrize("of", ["the network", "a run's stage"])
+def test_a_teacher_of_ones_own_weights_is_not_trained_again(of, tmp_path):
     trained = Recipe(configured(seed=7))._new_teacher()
-    save_weights(trained.network, tmp_path / "teacher.safetensors")
+    save_weights(trained.network if of == "the network" else trained, tmp_path / "teacher.safetensors")
     found = stages(teacher={"black_box": str(tmp_path / "teacher.safetensors")})
     assert list(found) == ["student"]
     teacher, image = found["student"].frozen["teacher"], torch.rand(1, 3, *SIZE)

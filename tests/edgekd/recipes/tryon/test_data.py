@@ -22,7 +22,7 @@ def test_a_batch_has_what_teacher_and_student_are_trained_on(wardrobe):
     channels = {name: value.shape[1] for name, value in batch.items()}
     assert channels == {
         "person": 3, "clothes": 3, "clothes_edge": 1, "other_clothes": 3, "other_edge": 1,
-        "worn": 1, "condition": 45, "preserve": 3, "dense_preserve": 1,
+        "worn": 1, "condition": 45, "preserve": 3, "dense_preserve": 1, "true_grid": 2, "seen": 1,
     }  # fmt: skip
     for name, value in batch.items():
         assert value.dtype == torch.float32

@@ -12,6 +12,7 @@ from edgekd.recipes.tryon.losses import (
     distillation_terms,
     rendering_terms,
     total_variation,
+    true_warp_term,
     warp_terms,
 )
 from edgekd.recipes.tryon.models import Rendering
@@ -48,6 +49,21 @@ def test_levels_weigh_more_the_finer_they_are_and_each_term_as_published():
     assert float(terms["l1"]) == pytest.approx(15 * 0.5)  # 1 + 2 + 3 + 4 + 5 levels
     assert float(terms["perceptual"]) == pytest.approx(15 * 0.2 * 0.5)
     assert float(terms["edge"]) == pytest.approx(15 * 2 * 0.25)
+
+
+def test_the_true_warp_is_0_away_from_itself_and_counts_only_what_is_seen():
+    flows = identity_flows(batch=1)
+    truth, seen = sampling_grid(torch.zeros(1, 2, 64, 64)), torch.ones(1, 1, 64, 64)
+    assert float(true_warp_term(identity_flows(batch=1, shift=0.3), truth, seen)) == pytest.approx(
+        15 * 0.3 * 2**0.5, rel=0.1
+    )  # the coarse identities are off by up to half of their pixels
+    elsewhere = truth.clone()
+    elsewhere[..., 32:] = 5.0
+    seen[..., 32:] = 0
+    assert float(true_warp_term(flows, elsewhere, seen)) == pytest.approx(
+        float(true_warp_term(flows, truth, seen)), rel=0.05
+    )
+    assert float(true_warp_term(flows, truth, 0 * seen)) == 0
 
 
 def test_a_garment_may_be_moved_turned_scaled_and_sheared_for_nothing():

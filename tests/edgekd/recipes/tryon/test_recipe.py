@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from edgekd.errors import InputError
+from edgekd.recipes.contract import Datasets
 from edgekd.recipes.tryon.config import Config
 from edgekd.recipes.tryon.fakes import StudentSet, draw_fakes
 from edgekd.recipes.tryon.recipe import Recipe
@@ -244,3 +247,23 @@ def test_four_stages_and_the_control_are_one_command_that_is_gone_on_with(tmp_pa
     own = Recipe(config()).student(run.record.io)
     load_weights(own, run.weights)
     assert json.loads((run.path / "run.json").read_text())["data"]["perceptual"]
+
+
+def test_the_true_warp_teaches_the_teacher_alone_where_it_is_asked_for(tmp_path):
+    asked = Recipe(config(loss={"true_warp": 2.0}))
+    data = asked.datasets(tmp_path, quiet)
+    found = {stage.name: stage for stage in asked.stages(data, control=False)}
+    terms = {name: set(begun(stage, tmp_path).step(batch_of(stage, data))) for name, stage in found.items()}
+    assert [name for name, own in terms.items() if "true_warp" in own] == ["teacher-warp", "teacher"]
+
+
+def test_people_of_a_published_set_have_no_true_warp():
+    asked = Recipe(config(loss={"true_warp": 2.0}, data={"source": ["viton:somewhere"]}))
+    with pytest.raises(InputError, match="knows no true warp"):
+        asked.datasets(Path("unused"), quiet)
+
+
+def test_a_stage_says_how_long_a_gradient_may_be():
+    made = Recipe(config(train={"teacher_warp": {**STAGE, "clip": 3.0}}))
+    data = Datasets(None, None, None)
+    assert [stage.clip for stage in made.stages(data, control=False)] == [3.0, None, None, None]
