@@ -64,7 +64,7 @@ class LossConfig(StrictModel):
 
 
 class StageConfig(StrictModel):
-    """One of the four stages (B5): a constant learning rate, then a linear decay to 0."""
+    """One of the four stages (B5): a constant learning rate, then a linear decay to 0. Each has its own batch size."""
 
     epochs: int = Field(50, ge=1, description="at the full learning rate")
     decay: int = Field(50, ge=0, description="further epochs, in which it falls to 0")
@@ -75,13 +75,29 @@ class StageConfig(StrictModel):
     )
 
 
+class TeacherWarpConfig(StageConfig):
+    batch_size: int = Field(18, ge=1)
+
+
+class TeacherStageConfig(StageConfig):
+    batch_size: int = Field(14, ge=1)
+
+
+class StudentWarpConfig(StageConfig):
+    batch_size: int = Field(8, ge=1)
+
+
+class StudentStageConfig(StageConfig):
+    batch_size: int = Field(6, ge=1)
+
+
 class TrainConfig(TrainSettings):
     """The control has its student's stages."""
 
-    teacher_warp: StageConfig = StageConfig(batch_size=18)
-    teacher: StageConfig = StageConfig(batch_size=14)
-    student_warp: StageConfig = StageConfig(batch_size=8)
-    student: StageConfig = StageConfig(batch_size=6)
+    teacher_warp: TeacherWarpConfig = TeacherWarpConfig()
+    teacher: TeacherStageConfig = TeacherStageConfig()
+    student_warp: StudentWarpConfig = StudentWarpConfig()
+    student: StudentStageConfig = StudentStageConfig()
     warp_rate: float = Field(0.2, gt=0, description="learning rate of the warping halves end to end, as a share")
     norm_momentum: float = Field(
         0.1,
