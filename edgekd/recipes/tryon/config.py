@@ -98,7 +98,9 @@ class TrainConfig(TrainSettings):
     teacher: TeacherStageConfig = TeacherStageConfig()
     student_warp: StudentWarpConfig = StudentWarpConfig()
     student: StudentStageConfig = StudentStageConfig()
-    warp_rate: float = Field(0.2, gt=0, description="learning rate of the warping halves end to end, as a share")
+    warp_rate: float = Field(
+        0.2, ge=0, description="learning rate of the warping halves end to end, as a share; 0: they stay as they are"
+    )
     norm_momentum: float = Field(
         0.1,
         gt=0,

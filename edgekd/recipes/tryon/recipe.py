@@ -11,7 +11,8 @@ The control's two stages see what the student's see, and minimise all but the te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,25 @@ class Recipe:
 
         return self._stage("teacher-warp", "preparation", model, step, self.config.train.teacher_warp)
 
+    @property
+    def _warp_learns(self) -> bool:
+        """Also end to end."""
+        return self.config.train.warp_rate > 0
+
+    @contextmanager
+    def _end_to_end(self, warping: nn.Module) -> Iterator[None]:
+        """A warping half that learns no more is as it will be used: no gradient, no statistics."""
+        if self._warp_learns:
+            yield
+            return
+        was_training = warping.training
+        warping.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            warping.train(was_training)
+
     def _teacher_warp_terms(
         self, warping: TeacherWarping, flows: Flows, batch: Batch, distance: PerceptualDistance | None
     ) -> losses.Terms:
@@ -149,11 +169,15 @@ class Recipe:
         distance = self._vgg_distance() or PerceptualDistance(half.clothes.encoder, relative=True)
 
         def step(batch: Batch) -> losses.Terms:
-            flows = model.warping.flows(batch["condition"], batch["clothes"])
-            warped, edge = _warped(model.warping, batch, flows)
+            with self._end_to_end(model.warping):
+                flows = model.warping.flows(batch["condition"], batch["clothes"])
+                warped, edge = _warped(model.warping, batch, flows)
             rendering = model.render(batch["preserve"], batch["dense_preserve"], warped, edge)
-            terms = losses.scaled(self._teacher_warp_terms(model.warping, flows, batch, distance), TEACHER_SHARE)
-            return terms | losses.rendering_terms(rendering, batch["person"], distance)
+            terms = losses.rendering_terms(rendering, batch["person"], distance)
+            if not self._warp_learns:
+                return terms
+            warp = self._teacher_warp_terms(model.warping, flows, batch, distance)
+            return losses.scaled(warp, TEACHER_SHARE) | terms
 
         def prepare(folder: Path, tell: Progress) -> None:
             half.eval().requires_grad_(False)
@@ -189,14 +213,16 @@ class Recipe:
 
         def step(batch: Batch) -> losses.Terms:
             fake, other_edge = seen(batch)
-            flows = _flows(student.warping, fake, batch["clothes"])
-            warped, edge = _warped(student.warping, batch, flows)
+            with self._end_to_end(student.warping):
+                flows = _flows(student.warping, fake, batch["clothes"])
+                warped, edge = _warped(student.warping, batch, flows)
             rendering = student.render(fake, warped, edge)
             late = bool(batch["epoch"][0] >= train.student.epochs)
             skin = other_edge * (1 - batch["worn"])
-            return losses.scaled(warp_terms(student.warping, flows, batch), STUDENT_SHARE) | losses.rendering_terms(
-                rendering, batch["person"], distance, skin, late
-            )
+            terms = losses.rendering_terms(rendering, batch["person"], distance, skin, late)
+            if not self._warp_learns:
+                return terms
+            return losses.scaled(warp_terms(student.warping, flows, batch), STUDENT_SHARE) | terms
 
         def keep(folder: Path, tell: Progress) -> None:
             samples.keep(teacher, self._cache, tell)

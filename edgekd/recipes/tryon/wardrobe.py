@@ -1,8 +1,9 @@
 """The built-in wardrobe: drawn people in drawn garments, with the true warp.
 
 A person and a garment are numbers (``wardrobe_person``, ``wardrobe_garment``); a person can be drawn in any garment,
-and then nothing else changes: light, pose, hair and background are the person's. All of it is a pure function of the
-seeds, and the same at every size: only grain and outlines' softness are the camera's.
+and then nothing else changes: light, pose and hair are the person's. People stand before white, which is what the
+pipeline makes of any photograph (B6): the teacher is told nothing of a background, so it could not draw one. All of it
+is a pure function of the seeds, and the same at every size: only grain and outlines' softness are the camera's.
 
 Labels are numbered as VITON's label maps are for the teacher (hair 1, upper clothes 4, trousers and skirts 8, legs 9
 and 10, left arm 11, face 12, right arm 13; the neck has none, as there), body parts as DensePose's 24, key points as
@@ -101,7 +102,7 @@ def draw_person(seed: int, index: int, garment: int, size: tuple[int, int]) -> D
     view = worn.View.of(person, size)
     body = worn.torso(view)
     light = scene.sample_light(_stream(1, seed, index, 1))
-    canvas = scene.Canvas(scene.background(_stream(1, seed, index, 2), size))
+    canvas = scene.Canvas(np.ones((*size, 3), np.float32))
     drawing = _Drawing(canvas, view, body, light, dress, seed, index, garment)
     drawing.draw()
     image = _camera(_stream(1, seed, index, 9), canvas.rgb)

@@ -1,4 +1,4 @@
-"""Light, skin, head, hair, trousers and background: all of a picture that is not the garment."""
+"""Light, skin, head, hair and trousers: all of a picture that is not the garment."""
 
 from __future__ import annotations
 
@@ -72,29 +72,6 @@ def sample_light(rng: Rng) -> Light:
     direction /= np.linalg.norm(direction)
     tint = rng.normal(1, 0.025, 3)
     return Light(direction.astype(np.float32), float(rng.uniform(0.38, 0.62)), tint.astype(np.float32))
-
-
-def background(rng: Rng, size: tuple[int, int]) -> Floats:
-    """A studio's wall, light as a rule; sometimes a coloured wall, or a room out of focus."""
-    height, width = size
-    y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
-    x = ((np.arange(width, dtype=np.float32) + 0.5) / width)[None]
-    kind = rng.random()
-    if kind < 0.7:
-        tone = np.float32(rng.uniform(0.80, 0.97)) * rng.uniform(0.97, 1.02, 3).astype(np.float32)
-    else:
-        tone = rng.uniform(0.25, 0.85, 3).astype(np.float32)
-        tone = tone.mean() + (tone - tone.mean()) * np.float32(0.5)
-    fall = rng.uniform(-0.12, 0.12, 2)
-    shade = 1 + np.float32(fall[0]) * (x - 0.5) + np.float32(fall[1]) * (y - 0.5)
-    shade = shade - np.float32(rng.uniform(0, 0.18)) * ((x - 0.5) ** 2 + (y - 0.45) ** 2)
-    rgb = shade[..., None] * tone
-    if kind > 0.85:  # a room out of focus
-        near, far = noise(rng, (0.45, 0.6), size), noise(rng, (0.16, 0.3), size)
-        tint = rng.normal(0, 0.02, (2, 3)).astype(np.float32)
-        rgb = rgb + near[..., None] * (np.float32(0.09) + tint[0]) + far[..., None] * (np.float32(0.04) + tint[1] / 2)
-    rgb = rgb + 0.006 * noise(rng, (0.05, 0.05), size)[..., None]
-    return np.clip(rgb, 0.02, 1).astype(np.float32)
 
 
 def skin_of(person: Person, light: Light, shade: Floats, blush: Floats | float = 0.0) -> Floats:

@@ -267,3 +267,27 @@ def test_a_stage_says_how_long_a_gradient_may_be():
     made = Recipe(config(train={"teacher_warp": {**STAGE, "clip": 3.0}}))
     data = Datasets(None, None, None)
     assert [stage.clip for stage in made.stages(data, control=False)] == [3.0, None, None, None]
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_a_warping_half_that_learns_no_more_stays_as_it_is(name, tmp_path):
+    asked = Recipe(config(train={"warp_rate": 0.0}))
+    data = asked.datasets(tmp_path, quiet)
+    stage = begun({s.name: s for s in asked.stages(data, control=False)}[name], tmp_path)
+    terms = stage.step(batch_of(stage, data))
+    assert not WARPING & set(terms)
+    optimizer = stage.optimizer(stage.model.parameters())
+    before = {key: value.clone() for key, value in stage.model.state_dict().items()}
+    sum(terms.values()).backward()
+    optimizer.step()
+    moved = {key for key, value in stage.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved
+    assert all(key.startswith("generator") for key in moved)
+
+
+def test_some_of_a_stages_settings_leave_the_others_as_published():
+    from edgekd import config as configuration
+
+    found = configuration.resolve("tryon", settings=["train.student.epochs=3", "train.teacher_warp.decay=1"])
+    assert (found.train.student.epochs, found.train.student.batch_size) == (3, 6)
+    assert (found.train.teacher_warp.decay, found.train.teacher_warp.batch_size) == (1, 18)
