@@ -83,6 +83,7 @@ def main() -> int:
         "--train", nargs="*", metavar="NAME", help=f"only these: {', '.join(jobs())}; none: no training"
     )
     parser.add_argument("--time", action="store_true", help="no training: time what is there")
+    parser.add_argument("--note", default="", help="what is to be known of these runs, besides their settings")
     options = parser.parse_args()
     if not options.time:
         chosen = list(jobs()) if options.train is None else options.train
@@ -92,7 +93,7 @@ def main() -> int:
             return 0
     from edgekd.storage import write_json
 
-    found = gather(options.work)
+    found = gather(options.work, options.note)
     write_json(options.results, found)
     draw(found, options.results.parent)
     print(section(found))
@@ -149,7 +150,7 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def gather(work: Path) -> dict[str, Any]:
+def gather(work: Path, note: str = "") -> dict[str, Any]:
     """What every finished run scored on its test people, and what its student costs and takes."""
     from importlib.metadata import version
 
@@ -171,6 +172,7 @@ def gather(work: Path) -> dict[str, Any]:
             "trained_at": list(SIZE),
             "timed_at": list(TIMED_SIZE),
             "seeds": list(SEEDS),
+            "note": note,
             "versions": {name: version(name) for name in ("edgekd", "torch", "openvino", "numpy")},
         },
         "teacher": scores(work, TEACHER, "teacher"),
@@ -374,11 +376,12 @@ def section(results: dict[str, Any]) -> str:
             f"{np.mean(control):.4f} ± {np.std(control, ddof=1):.4f} | {mean:+.4f} ± {std:.4f}, {word} |"
         )
     stated = ", ".join(f"{name} {value}" for name, value in c["versions"].items())
+    note = f" {c['note']}" if c.get("note") else ""
     lines += [
         "",
         f"Settings: {', '.join(c['settings'])}; the teacher: {', '.join(c['teacher_settings'])}. Seeds 1 and 2 learn "
         f"from the first seed's teacher, on people of their own. {c['machine_title']}; {stated}. "
-        f"{results['created'][:10]}.",
+        f"{results['created'][:10]}.{note}",
         "",
         "![SSIM and warp error of every student against its time](results/tryon_students.png)",
         "",

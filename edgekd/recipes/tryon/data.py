@@ -19,7 +19,7 @@ from edgekd.recipes.tryon.wardrobe import draw_garment, draw_person
 Progress = Callable[[str, float], None]
 Size = tuple[int, int]  # height, width
 
-WARDROBE_VERSION = 5  # part of the cache's key: raised when drawings change
+WARDROBE_VERSION = 6  # part of the cache's key: raised when drawings change
 # Far apart, so that a set's people and garments do not depend on the other sets' sizes, and no set meets another.
 FIRST_DRAWN = {"test": 0, "val": 100_000_000, "train": 200_000_000}
 STRANGER = 50_000_000  # garments that people wear before they try on the one asked for come from this far off

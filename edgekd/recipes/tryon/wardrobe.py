@@ -105,7 +105,7 @@ def draw_person(seed: int, index: int, garment: int, size: tuple[int, int]) -> D
     canvas = scene.Canvas(np.ones((*size, 3), np.float32))
     drawing = _Drawing(canvas, view, body, light, dress, seed, index, garment)
     drawing.draw()
-    image = _camera(_stream(1, seed, index, 9), canvas.rgb)
+    image = _camera(_stream(1, seed, index, 9), canvas.rgb, canvas.bare)
     return Dressed(image, canvas.label, canvas.part, _points(view), drawing.grid, drawing.seen)
 
 
@@ -248,10 +248,11 @@ def _points(view: worn.View) -> Floats:
     return np.stack([x, y, (x >= 0) & (y >= 0) & (x < width) & (y < height)], 1).astype(np.float32)
 
 
-def _camera(rng: Rng, rgb: Floats) -> NDArray[np.uint8]:
-    """Exposure, a soft shoulder in the lights, grain."""
+def _camera(rng: Rng, rgb: Floats, bare: Floats) -> NDArray[np.uint8]:
+    """Exposure, a soft shoulder in the lights, grain; the person, but not what is ``bare`` and was made white later."""
     gain, lift = np.float32(rng.uniform(0.9, 1.08)), np.float32(rng.uniform(0.0, 0.03))
     value = rgb * gain + lift
     value = np.where(value > 0.85, 0.85 + 0.15 * np.tanh((value - 0.85) / 0.15), value)
     value += np.float32(rng.uniform(0.003, 0.012)) * rng.standard_normal(rgb.shape[:2], np.float32)[..., None]
+    value += (1 - value) * bare[..., None]
     return (np.clip(value, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)

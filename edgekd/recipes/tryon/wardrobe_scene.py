@@ -23,11 +23,13 @@ class Canvas:
 
     Attributes:
         rgb: (H, W, 3) float32, 0..1.
+        bare: (H, W) float32, the share of each pixel that nothing covers yet.
         label, part: (H, W) uint8.
     """
 
     def __init__(self, rgb: Floats) -> None:
         self.rgb = rgb
+        self.bare = np.ones(rgb.shape[:2], np.float32)
         self.label = np.zeros(rgb.shape[:2], np.uint8)
         self.part = np.zeros(rgb.shape[:2], np.uint8)
 
@@ -37,6 +39,7 @@ class Canvas:
         """Covers a window; what is covered by half and more has the label and the part."""
         below = self.rgb[window]
         below += (color - below) * cover[..., None]
+        self.bare[window] *= 1 - cover
         solid = cover > 0.5
         if label is not None:
             self.label[window][solid] = label
