@@ -41,11 +41,20 @@ def test_a_drawing_is_a_function_of_its_arguments(dressed):
     assert (draw_person(8, 3, 1003, SIZE).image != dressed[3].image).any()
 
 
+def test_people_stand_before_white_and_are_told_apart_from_it():
+    for k in MANY:
+        person = draw_person(7, k, 1000 + k, SIZE)
+        white = (person.image == 255).all(-1)
+        assert not white[person.seen > 0].all()
+        assert white[:, 0].mean() > 0.5, "the left edge of the picture"
+        assert (person.label[white] > 0).mean() < 0.05
+
+
 def test_the_truth_is_where_the_fabric_comes_from(monkeypatch):
     """Without light, a person's garment is the flat fabric looked up at the true grid, and nowhere else."""
     monkeypatch.setattr(wardrobe_scene.Light, "on", lambda self, nx, ny, nz, slope=None: np.ones_like(nx))
     monkeypatch.setattr(wardrobe_scene.Canvas, "darken", lambda *_: None)
-    monkeypatch.setattr(wardrobe, "_camera", lambda rng, rgb: rgb)
+    monkeypatch.setattr(wardrobe, "_camera", lambda rng, rgb, bare: rgb)
     monkeypatch.setattr(wardrobe._Drawing, "_bust", lambda self, window: 0.0)
     plain = wardrobe_scene.Light(np.float32([0, 0, 1]), 1.0, np.ones(3, np.float32))
     monkeypatch.setattr(wardrobe_scene, "sample_light", lambda rng: plain)
