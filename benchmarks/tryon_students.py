@@ -56,7 +56,7 @@ TEACHER_STAGES = (
     *_stages(teacher_warp=(8, 5, 4, 3e-4, 300.0), teacher=(4, 2, 4, 1e-3, 300.0)),
     "loss.true_warp=10.0",
 )
-STUDENT_STAGES = _stages(student_warp=(1, 1, 4, 1e-3, 100.0), student=(3, 1, 2, 1e-3, 100.0))
+STUDENT_STAGES = _stages(student_warp=(1, 1, 4, 1e-3, 100.0), student=(2, 1, 2, 1e-3, 100.0))
 NARROW = {"width": 0.5, "generator": 0.5, "pyramid": 64, "head": 64}
 # name -> what is unlike the paper's student
 STUDENTS: dict[str, dict[str, Any]] = {
