@@ -16,6 +16,14 @@ def tryon(monkeypatch):
 
 
 @pytest.fixture
+def page(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import tryon_students_page
+
+    return tryon_students_page
+
+
+@pytest.fixture
 def streaming(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import streaming_students
@@ -23,7 +31,7 @@ def streaming(monkeypatch):
     return streaming_students
 
 
-def tryon_results(script, found):
+def tryon_results(found):
     """``found``: student -> (ms, SSIM, warp error)."""
     timed = {name: {"median_ms": ms} for name, (ms, _, _) in found.items()}
     scored = {name: {"ssim": ssim, "warp_error_px": warp, "masked_l1": 10.0} for name, (_, ssim, warp) in found.items()}
@@ -33,7 +41,8 @@ def tryon_results(script, found):
         "created": "2026-01-01T00:00",
         "conditions": {
             "settings": ["data.test=100"], "teacher_settings": ["x=1"], "trained_at": [128, 96],
-            "timed_at": [256, 192], "seeds": [0, 1], "machine_title": "m", "versions": {"torch": "1"},
+            "timed_at": [256, 192], "seeds": [0, 1], "seeds_of": "small", "machine_title": "m",
+            "versions": {"torch": "1"},
         },
         "students": scored,
         "teacher": own,
@@ -43,35 +52,35 @@ def tryon_results(script, found):
     }  # fmt: skip
 
 
-def test_only_a_fast_student_that_loses_neither_metric_is_called_lossless(tryon):
+def test_only_a_fast_student_that_loses_neither_metric_is_called_lossless(page):
     rows = {"paper": (90.0, 0.80, 6.0), "fast but askew": (15.0, 0.85, 6.1), "fast and right": (20.0, 0.80, 6.0)}
-    results = tryon_results(tryon, rows)
-    assert tryon.fastest_lossless(results) == ("fast and right", ["fast but askew", "fast and right"])
-    page = tryon.section(results)
-    assert "fast and right is as good as the paper's student" in page
-    assert "**missed**" not in page
+    results = tryon_results(rows)
+    assert page.fastest_lossless(results) == ("fast and right", ["fast but askew", "fast and right"])
+    text = page.section(results)
+    assert "fast and right is as good as the paper's student" in text
+    assert "**missed**" not in text
 
 
 @pytest.mark.parametrize(
     ("fast", "said"),
     [((20.0, 0.79, 6.0), "None of them is as good"), ((26.0, 0.9, 5.0), "None holds 40 frames per second")],
 )
-def test_a_miss_is_said(tryon, fast, said):
-    page = tryon.section(tryon_results(tryon, {"paper": (90.0, 0.80, 6.0), "other": fast}))
-    assert said in page
-    assert "(**missed**)" in page
+def test_a_miss_is_said(page, fast, said):
+    text = page.section(tryon_results({"paper": (90.0, 0.80, 6.0), "other": fast}))
+    assert said in text
+    assert "(**missed**)" in text
 
 
-def test_a_student_is_on_the_front_unless_another_is_faster_and_as_good(tryon):
+def test_a_student_is_on_the_front_unless_another_is_faster_and_as_good(page):
     rows = {"paper": (90.0, 0.8, 6.0), "as good": (40.0, 0.8, 7.0), "worse": (50.0, 0.7, 8.0)}
-    results = tryon_results(tryon, rows)
-    assert tryon.front(results, "ssim", True) == {"as good"}
-    assert tryon.front(results, "warp_error_px", False) == {"paper", "as good"}
+    results = tryon_results(rows)
+    assert page.front(results, "ssim", True) == {"as good"}
+    assert page.front(results, "warp_error_px", False) == {"paper", "as good"}
 
 
-def test_a_gain_within_the_spread_over_seeds_is_called_so(tryon):
-    page = tryon.section(tryon_results(tryon, {"paper": (90.0, 0.8, 6.0)}))
-    gained = {line.split(" |")[0][2:]: line for line in page.splitlines() if line.startswith(("| ssim", "| warp"))}
+def test_a_gain_within_the_spread_over_seeds_is_called_so(page):
+    text = page.section(tryon_results({"paper": (90.0, 0.8, 6.0)}))
+    gained = {line.split(" |")[0][2:]: line for line in text.splitlines() if line.startswith(("| ssim", "| warp"))}
     assert "better" in gained["ssim"]
     assert "within the spread" in gained["warp_error_px px"]
 
