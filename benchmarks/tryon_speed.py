@@ -159,7 +159,7 @@ def measure(folder: Path, run: Path | None, quick: bool) -> dict[str, Any]:
     peak_macs = PEAK_LAYERS * PEAK_CHANNELS**2 * 9 * PEAK_SIZE[0] * PEAK_SIZE[1]
     for precision in PEAKS:
         sessions[f"peak {precision}"] = peak(precision, folder)
-    rounds, budget = (5, 60.0) if quick else (40, 480.0)
+    rounds, budget = (5, 60.0) if quick else (20, 300.0)
     found = race(sessions, feeds, rounds=rounds, block=2, budget_s=budget)
     peaks = {p: peak_macs / (found[f"peak {p}"].median_ms * 1e6) for p in PEAKS}
     return {
