@@ -108,8 +108,8 @@ class _Reading:
 
 def _what(bundle: Bundle) -> str:
     return (
-        f"{what_it_is(bundle)}\n\nMade by edgekd embed; pre- and post-processing are the recipe's own code, and what this\n"
-        "file says of names, shapes and numbers is the bundle's manifest. After a change: python app.py --verify\n"
+        f"{what_it_is(bundle)}\n\nMade by edgekd embed; pre- and post-processing are the recipe's own code, and what\n"
+        "this file says of names, shapes and numbers is the bundle's manifest. After a change: python app.py --verify\n"
     )
 
 

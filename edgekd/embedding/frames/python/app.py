@@ -186,13 +186,13 @@ class Check:
 
 
 def vectors(part: str) -> list[dict[str, Array]]:
-    """The samples of ``raw``, ``feeds``, ``outputs`` or ``live/GRAPH``, in order."""
+    """The samples of a folder of ``vectors/``, in order."""
     arrays = {p.stem: np.load(p, allow_pickle=False) for p in sorted((HERE / "vectors" / part).glob("*.npy"))}
-    return [{name: value[k] for name, value in arrays.items()} for k in range(SAMPLES)]
+    return [{name: value[k] for name, value in arrays.items()} for k in range(len(next(iter(arrays.values()))))]
 
 
-def recorded_results() -> list[dict[str, Array]]:
-    folders = [HERE / "vectors" / "results" / f"{k:03d}" for k in range(SAMPLES)]
+def recorded_results(part: str) -> list[dict[str, Array]]:
+    folders = sorted((HERE / "vectors" / part).iterdir())
     return [{p.stem: np.load(p, allow_pickle=False) for p in sorted(folder.glob("*.npy"))} for folder in folders]
 
 
@@ -242,7 +242,7 @@ def boxes_distance(found: Mapping[str, Any], recorded: Arrays, limit: float) -> 
 
 def verify(student: Student) -> list[Check]:
     """Everything that this app computes, against what the bundle recorded; see the names of the checks."""
-    raws, feeds, outputs, results = vectors("raw"), vectors("feeds"), vectors("outputs"), recorded_results()
+    raws, feeds, outputs, results = vectors("raw"), vectors("feeds"), vectors("outputs"), recorded_results("results")
     pipeline, samples = student.main.pipeline, range(SAMPLES)
     made = [pipeline.preprocess(raw) for raw in raws]
     gap = max(float(np.abs(made[k][n].astype(np.float64) - v).max()) for k in samples for n, v in feeds[k].items())
@@ -253,8 +253,10 @@ def verify(student: Student) -> list[Check]:
     said = [student.main.run(feeds[k]) for k in samples]
     far = max(distance(said[k][name], value) for k in samples for name, value in outputs[k].items())
     checks += [Check("outputs", far, OUTPUTS_TOLERANCE)]
-    decoded = [pipeline.postprocess(outputs[k], raws[k]) for k in samples]
-    far = max(distance(decoded[k][name], value) for k in samples for name, value in results[k].items())
+    told = [*zip(outputs, results, raws, strict=True)]
+    told += zip(vectors("drawn/outputs"), recorded_results("drawn/results"), raws, strict=False)
+    pairs = [(pipeline.postprocess(output, raw), result) for output, result, raw in told]
+    far = max(distance(decoded[name], value) for decoded, result in pairs for name, value in result.items())
     checks += [Check("post-processing", far, DECODED_TOLERANCE)]
     student.reset()
     limit = max(OUTPUTS_TOLERANCE, DECODED_TOLERANCE)
