@@ -191,9 +191,17 @@ def vectors(part: str) -> list[dict[str, Array]]:
     return [{name: value[k] for name, value in arrays.items()} for k in range(len(next(iter(arrays.values()))))]
 
 
-def recorded_results(part: str) -> list[dict[str, Array]]:
-    folders = sorted((HERE / "vectors" / part).iterdir())
-    return [{p.stem: np.load(p, allow_pickle=False) for p in sorted(folder.glob("*.npy"))} for folder in folders]
+def loaded(folder: Path) -> dict[str, Array]:
+    return {p.stem: np.load(p, allow_pickle=False) for p in sorted(folder.glob("*.npy"))}
+
+
+def recorded_results() -> list[dict[str, Array]]:
+    return [loaded(folder) for folder in sorted((HERE / "vectors" / "results").iterdir())]
+
+
+def varied(part: str) -> list[dict[str, Array]]:
+    """Of pictures of other sizes, and of outputs drawn at random: samples that fit the student try little."""
+    return [loaded(folder / part) for folder in sorted((HERE / "vectors" / "varied").iterdir())]
 
 
 def distance(found: Any, recorded: Array) -> float:
@@ -207,6 +215,11 @@ def distance(found: Any, recorded: Array) -> float:
     if b.dtype == np.uint8:
         return float(max(0.0, gap - 1) / 255)
     return float(gap / max(1.0, np.abs(b.astype(np.float64)).max(initial=0.0))) if np.isfinite(gap) else float("inf")
+
+
+def largest_gap(found: Array, recorded: Array) -> float:
+    same = found.shape == recorded.shape
+    return float(np.abs(found.astype(np.float64) - recorded).max()) if same else float("inf")
 
 
 def changed(found: Array, recorded: Array) -> float:
@@ -242,11 +255,12 @@ def boxes_distance(found: Mapping[str, Any], recorded: Arrays, limit: float) -> 
 
 def verify(student: Student) -> list[Check]:
     """Everything that this app computes, against what the bundle recorded; see the names of the checks."""
-    raws, feeds, outputs, results = vectors("raw"), vectors("feeds"), vectors("outputs"), recorded_results("results")
+    raws, feeds, outputs, results = vectors("raw"), vectors("feeds"), vectors("outputs"), recorded_results()
     pipeline, samples = student.main.pipeline, range(SAMPLES)
-    made = [pipeline.preprocess(raw) for raw in raws]
-    gap = max(float(np.abs(made[k][n].astype(np.float64) - v).max()) for k in samples for n, v in feeds[k].items())
-    moved = max(changed(made[k][name], value) for k in samples for name, value in feeds[k].items())
+    pairs = [(pipeline.preprocess(raw), feed) for raw, feed in zip(raws, feeds, strict=True)]
+    pairs += [(pipeline.preprocess(raw), feed) for raw, feed in zip(varied("raw"), varied("feeds"), strict=True)]
+    gap = max(largest_gap(made[name], value) for made, feed in pairs for name, value in feed.items())
+    moved = max(changed(made[name], value) for made, feed in pairs for name, value in feed.items())
     checks = [Check("pre-processing, largest gap", gap, FEEDS_TOLERANCE)]
     checks += [Check("pre-processing, share of values that differ", moved, FEEDS_CHANGED)]
     student.reset()
@@ -254,7 +268,7 @@ def verify(student: Student) -> list[Check]:
     far = max(distance(said[k][name], value) for k in samples for name, value in outputs[k].items())
     checks += [Check("outputs", far, OUTPUTS_TOLERANCE)]
     told = [*zip(outputs, results, raws, strict=True)]
-    told += zip(vectors("drawn/outputs"), recorded_results("drawn/results"), raws, strict=False)
+    told += zip(varied("outputs"), varied("results"), varied("raw"), strict=True)
     pairs = [(pipeline.postprocess(output, raw), result) for output, result, raw in told]
     far = max(distance(decoded[name], value) for decoded, result in pairs for name, value in result.items())
     checks += [Check("post-processing", far, DECODED_TOLERANCE)]
