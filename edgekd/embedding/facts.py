@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekd.bundle.open import Bundle
-from edgekd.registry import recipe_entry
+from edgekd.registry import recipe_entry, recipe_part
 
 
 def input_kinds(bundle: Bundle) -> dict[str, str]:
@@ -13,6 +13,13 @@ def input_kinds(bundle: Bundle) -> dict[str, str]:
     """
     named = recipe_entry(str(bundle.manifest.recipe)).facts.get("app", {}).get("inputs", {})
     return dict(named) or dict.fromkeys(bundle.vectors()["raw"], "array")
+
+
+def settings(bundle: Bundle) -> dict[str, float | int]:
+    """Constants of the recipe's pipeline that an app in another language needs, by the names that ``[app]`` lists."""
+    recipe = str(bundle.manifest.recipe)
+    names = recipe_entry(recipe).facts.get("app", {}).get("settings", [])
+    return {name: getattr(recipe_part(recipe, "pipeline"), name) for name in names}
 
 
 def what_it_is(bundle: Bundle) -> str:
