@@ -11,7 +11,7 @@ import numpy as np
 from edgekd.contracts import TensorSpec
 from edgekd.embedding.facts import input_kinds, settings, what_it_is
 from edgekd.embedding.plan import Emitted, Plan
-from edgekd.embedding.vectors import DECODED_TOLERANCE, FEEDS_CHANGED
+from edgekd.embedding.vectors import DECODED_TOLERANCE, FEEDS_SHIFT
 from edgekd.registry import target_entry
 from edgekd.storage import write_text
 
@@ -46,7 +46,7 @@ def _config(plan: Plan) -> str:
     facts = manifest.vectors
     numbers = {
         "feeds_tolerance": facts.feeds_tolerance or 0.0,
-        "feeds_changed": FEEDS_CHANGED,
+        "feeds_shift": FEEDS_SHIFT,
         "outputs_tolerance": facts.outputs_tolerance,
         "decoded_tolerance": DECODED_TOLERANCE,
     }

@@ -18,7 +18,7 @@ from edgekd.embedding import readers
 from edgekd.embedding.facts import input_kinds, what_it_is
 from edgekd.embedding.lifting import import_lines, lift, method, ordered_imports
 from edgekd.embedding.plan import Emitted, Plan
-from edgekd.embedding.vectors import DECODED_TOLERANCE, FEEDS_CHANGED
+from edgekd.embedding.vectors import DECODED_TOLERANCE, FEEDS_SHIFT
 from edgekd.errors import GateError
 from edgekd.registry import part_name, runtime, target_entry
 from edgekd.storage import write_text
@@ -122,7 +122,7 @@ def _facts(bundle: Bundle, samples: int) -> str:
         f"THREADS = {int(manifest.runtime.get('threads') or 0)}  # 0: every CPU that this process may run on",
         f"SAMPLES = {samples}",
         f"FEEDS_TOLERANCE = {manifest.vectors.feeds_tolerance!r}",
-        f"FEEDS_CHANGED = {FEEDS_CHANGED!r}",
+        f"FEEDS_SHIFT = {FEEDS_SHIFT!r}",
         f"OUTPUTS_TOLERANCE = {manifest.vectors.outputs_tolerance!r}",
         f"DECODED_TOLERANCE = {DECODED_TOLERANCE!r}",
     ]
