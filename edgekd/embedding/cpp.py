@@ -69,7 +69,11 @@ def _config(plan: Plan) -> str:
         *(f"constexpr double {name} = {value!r};" for name, value in numbers.items()),
         "",
         "// Of the pre- and post-processing.",
-        *(f"constexpr {_type(value)} {name} = {value!r};" for name, value in settings(bundle).items()),
+        *(
+            f"constexpr {_type(v)} {name} = {v!r};"
+            for name, v in settings(bundle).items()
+            if isinstance(v, (int, float))
+        ),
         "",
         "// How each input is read.",
         f"inline const std::string first_input = {_text(next(iter(kinds)))};",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+from typing import Any
+
 from edgekd.bundle.open import Bundle
 from edgekd.registry import recipe_entry, recipe_part
 
@@ -15,11 +18,13 @@ def input_kinds(bundle: Bundle) -> dict[str, str]:
     return dict(named) or dict.fromkeys(bundle.vectors()["raw"], "array")
 
 
-def settings(bundle: Bundle) -> dict[str, float | int]:
-    """Constants of the recipe's pipeline that an app in another language needs, by the names that ``[app]`` lists."""
+def settings(bundle: Bundle) -> dict[str, Any]:
+    """Constants of the recipe's pipeline that an app in another language needs, as ``[app]`` lists them: ``NAME``, or
+    ``MODULE.NAME`` of a module that the pipeline imports."""
     recipe = str(bundle.manifest.recipe)
     names = recipe_entry(recipe).facts.get("app", {}).get("settings", [])
-    return {name: getattr(recipe_part(recipe, "pipeline"), name) for name in names}
+    pipeline = recipe_part(recipe, "pipeline")
+    return {name.rpartition(".")[2]: attrgetter(name)(pipeline) for name in names}
 
 
 def what_it_is(bundle: Bundle) -> str:
