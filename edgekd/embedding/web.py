@@ -68,7 +68,7 @@ def _shown(value: Any, indent: int = 0) -> str:
     if len(line) + indent < WIDTH or not isinstance(value, (dict, list)):
         return line
     if isinstance(value, dict):
-        parts = [f"{json.dumps(key)}: {_shown(inner, indent + 2)}" for key, inner in value.items()]
+        parts = [f"{json.dumps(str(key))}: {_shown(inner, indent + 4 + len(str(key)))}" for key, inner in value.items()]
         start, end = "{", "}"
     else:
         parts, start, end = [_shown(inner, indent + 2) for inner in value], "[", "]"

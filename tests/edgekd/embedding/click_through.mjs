@@ -1,6 +1,6 @@
 // Clicks through an app's page in headless Chromium, as a person would, and prints what the page showed as JSON.
 // node click_through.mjs APP PLAN.json; playwright-core is found in the app's node_modules.
-//   plan: {files: {input: path}, bad: path, video: path?, camera: bool, screenshots: folder, flags: [...], env: {...}}
+//   plan: {time_only: bool?, files: {input: path}, bad: path, video: path?, camera: bool, screenshots: folder, flags: [...], env: {...}}
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -24,7 +24,14 @@ try {
   await page.waitForFunction(() => document.body.dataset.ready || document.getElementById("error").textContent, null, { timeout: 120000 });
   told.runtime = await text("runtime");
   told.start_error = await text("error");
-  if (!told.start_error) {
+  if (plan.time_only) {
+    await page.locator("#verify").click();
+    await page.waitForFunction(() => document.body.dataset.verified, null, { timeout: 240000 });
+    told.verified = await page.evaluate(() => document.body.dataset.verified);
+    await page.locator("#time").click();
+    await page.waitForFunction(() => document.body.dataset.timed, null, { timeout: 240000 });
+    told.timed = JSON.parse(await page.evaluate(() => document.body.dataset.timed));
+  } else if (!told.start_error) {
     if (plan.bad) {
       await page.locator(`#input-${Object.keys(plan.files)[0]}`).setInputFiles(plan.bad);
       await page.waitForFunction(() => document.getElementById("error").textContent);

@@ -1,6 +1,6 @@
 """An app in the browser, clicked through in headless Chromium.
 
-EDGEKD_WEB_MODULES names a ``node_modules`` with onnxruntime-web and playwright-core; Chromium and Node are found by name.
+EDGEKD_WEB_MODULES names a ``node_modules`` with onnxruntime-web and playwright-core; Chromium and Node are found.
 """
 
 from __future__ import annotations
