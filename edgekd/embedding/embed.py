@@ -90,7 +90,7 @@ def _readme(name: str, bundle: Bundle, app: str, said: Emitted) -> str:
         f"# {name}\n\n"
         f"A {app} app. {what_it_is(bundle)}\n"
         f"It needs {said.needs}, and no edgekd.\n\n{lines}\n\n"
-        "Its verification runs the bundle's own vectors through this app: pre-processing, outputs, post-processing and\n"
+        "Its verification runs the bundle's vectors through this app: pre-processing, outputs, post-processing and\n"
         "the result, each against what was recorded at export. Run it after every change.\n\n"
         f"Licences:\n\n{licences}\n"
     )
