@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _VERBS = {
     "bench": "edgekd.measuring.bench",
     "distill": "edgekd.training.distill",
+    "embed": "edgekd.embedding.embed",
     "evaluate": "edgekd.measuring.quality",
     "export": "edgekd.conversion.export",
     "inspect": "edgekd.bundle.inspect",

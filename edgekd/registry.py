@@ -97,16 +97,17 @@ def recipe_part(name: str, part: str) -> ModuleType:
 
     A part that is not the package's own is named in its ``recipe.toml``, under ``[parts]``.
     """
-    return _import(_part(name, part), "distill")
+    return _import(part_name(name, part), "distill")
 
 
 def optional_part(name: str, part: str) -> ModuleType | None:
     """A part that not every recipe has (``quality``); None where this one has none."""
-    module = _part(name, part)
+    module = part_name(name, part)
     return _import(module, "distill") if importlib.util.find_spec(module) else None
 
 
-def _part(name: str, part: str) -> str:
+def part_name(name: str, part: str) -> str:
+    """The module that a recipe's part is, not imported."""
     entry = recipe_entry(name)
     return str(entry.facts.get("parts", {}).get(part, f"{entry.package}.{part}"))
 

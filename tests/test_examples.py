@@ -22,13 +22,22 @@ def run_example(name: str, *arguments: str, cwd: Path) -> str:
 
 
 def test_no_example_is_left_out():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"demo.py", "own_teacher.py", "predict.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"demo.py", "own_teacher.py", "predict.py", "use_app.py"}
 
 
 def test_predict_opens_a_bundle_and_draws(tiny_bundles, tmp_path):
     shown = run_example("predict.py", str(tiny_bundles["onnxruntime"]), cwd=tmp_path)
     assert "outer eye corners" in shown
     assert (tmp_path / "prediction.png").stat().st_size > 1000
+
+
+def test_a_product_uses_an_app_without_edgekd(tiny_bundles, tmp_path):
+    from edgekd.embedding.embed import embed
+
+    embed(tiny_bundles["onnxruntime"], "python", tmp_path / "app")
+    shown = run_example("use_app.py", str(tmp_path / "app"), cwd=tmp_path)
+    assert "landmarks float32 [68, 2]" in shown
+    assert "of a constant that was changed: FAIL pre-processing" in shown
 
 
 def test_a_teacher_of_ones_own_labels_pictures(tmp_path, monkeypatch):

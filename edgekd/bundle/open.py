@@ -42,14 +42,18 @@ class Bundle:
 
     def graph_bytes(self, name: str) -> int:
         """Of the file or files that the runtime loads for one graph."""
+        return sum(self.manifest.files[file].bytes for file in self.graph_files(name))
+
+    def graph_files(self, name: str) -> tuple[str, ...]:
+        """The file or files that the runtime loads for one graph, relative to the bundle."""
         graph = self.manifest.graphs[name]
         entry, proof = Path(graph.entry), {graph.typed_onnx} - {graph.entry}
         beside = {
-            name: f
-            for name, f in self.manifest.files.items()
+            name
+            for name in self.manifest.files
             if Path(name).parent == entry.parent and Path(name).stem == entry.stem and name not in proof
         }
-        return sum(f.bytes for f in {**beside, **self.manifest.files_at(graph.entry)}.values())
+        return tuple(sorted(beside | self.manifest.files_at(graph.entry).keys()))
 
     def graph(self, name: str = "main") -> Graph:
         entry = self.manifest.graphs[name]

@@ -16,6 +16,7 @@ from edgekd.cli import (
     config,
     distill,
     doctor,
+    embed,
     evaluate,
     export,
     inspect,
@@ -39,6 +40,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "eval": evaluate.evaluate,
     "bench": bench.bench,
     "predict": predict.predict,
+    "embed": embed.embed,
     "pack": pack.pack,
     "unpack": unpack.unpack,
     "rebuild": rebuild.rebuild,
@@ -51,7 +53,8 @@ _Usage: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Click
 app = typer.Typer(
     name="edgekd",
     help="Distil a big teacher into a compact student, put it on real devices, and prove every step.\n\n"
-    "recipe --distill--> run --export--> bundle --bench--> measurement --report--> scoreboard",
+    "recipe --distill--> run --export--> bundle --bench--> measurement --report--> scoreboard\n\n"
+    "bundle --embed--> app",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -9,6 +9,7 @@ A recipe is a folder of ``edgekd/recipes`` (or a package behind the entry point 
     metrics.py    ``METRICS``: numpy only
     pipeline.py   ``Pipeline``: numpy and Pillow only; the same code in training, gates and on the device
     presets/*.toml  claims.toml
+    app/KIND/     pre- and post-processing in another language, for ``edgekd embed``; an app in Python takes pipeline.py
 
 ``config``, ``metrics`` and ``pipeline`` may be another package's, named in ``recipe.toml`` under ``[parts]``; presets
 and claims may be missing. ``edgekd.recipes.simple`` has ready ones, and a ``Recipe`` to subclass.
