@@ -164,7 +164,7 @@ def half(canonical: Any) -> Any:
     from edgekd.registry import profile
     from edgekd_targets.coreml.convert import convert
 
-    return convert(canonical.source, profile(PROFILE), half=True)
+    return convert(canonical.source, profile(PROFILE), half=True)[0]
 
 
 def saved(model: Any, out: Path) -> Path:

@@ -27,7 +27,7 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
         raise InputError(f"coreml builds {', '.join(map(str, BUILT))}, not {precision}", fix="--precision auto")
     if precision == Precision.INT8 and calibration is None:
         raise InputError("int8 needs calibration samples", fix="--calibration FILE.npz")
-    model = convert(source, profile, half=precision != Precision.FP32)
+    model, notes = convert(source, profile, precision != Precision.FP32, calibration)
     floats = kept(model, source)
     if precision == Precision.INT8 and calibration is not None:
         way = {**profile.way, "keep_float": [*profile.way.get("keep_float", ()), *floats]}
@@ -38,7 +38,7 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
     entry = out / ENTRY
     model.save(str(entry))
     make_reproducible(entry)
-    return Built(entry=entry, typed_onnx=None)
+    return Built(entry=entry, typed_onnx=None, notes=notes)
 
 
 def placement(built: Built, io: IoSpec) -> Placement:
