@@ -1,12 +1,13 @@
 """int8 for TensorRT: edgekd's typed graphs beside those that ModelOpt and ONNX Runtime's quantizer make by default.
 
     python benchmarks/engines.py --run RUN [--run RUN ...] [--quick]
+    python benchmarks/engines.py                    # of the small runs that benchmarks/matrix.py made
     python benchmarks/engines.py --install-peers    # ModelOpt, once, into a venv of its own
 
 All start from a run's canonical ONNX and get the same calibration samples. Each graph is judged in the same reference
 evaluator by the recipe's own metric and by SQNR on held-out samples, and then built by TensorRT-RTX for sm_86, sm_89
 and sm_120 in one engine: whether it builds, how large it is, how long it takes. No GPU is needed, and no time on one is
-claimed. Writes results/engines.json.
+claimed. Writes results/engines.json; ``--quick`` only prints.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+SMALL = HERE / "work" / "matrix" / "runs"
 PROFILE = "tensorrt/rtx"
 PEER = (
     "nvidia-modelopt==0.47.0",
@@ -48,7 +50,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.install_peers:
         return install_peer(options.work)
-    runs = options.run or [HERE / "work" / "runs" / "lm224"]
+    runs = options.run or sorted(path.parent for path in SMALL.glob("*/run.json"))
+    if not runs:
+        raise SystemExit("name a run: --run RUN (benchmarks/matrix.py makes small ones)")
 
     from importlib.metadata import version
 
@@ -70,8 +74,9 @@ def main() -> int:
         },
         "rows": rows,
     }
-    options.results.mkdir(exist_ok=True, parents=True)
-    write_json(options.results / "engines.json", results)
+    if not options.quick:
+        options.results.mkdir(exist_ok=True, parents=True)
+        write_json(options.results / "engines.json", results)
     print(section(results))
     return 0
 
@@ -101,8 +106,10 @@ def compare(run: Path, folder: Path, work: Path, samples: int | None) -> list[di
         began = time.perf_counter()
         try:
             typed = make()
-        except (EdgekdError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
-            row["error"] = str(error).strip().splitlines()[0][:200]
+        except Exception as error:  # a peer's, which may be any
+            if name.startswith("edgekd") and not isinstance(error, EdgekdError):
+                raise
+            row["error"] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             continue
         row |= {"quantize_s": time.perf_counter() - began, "typed_bytes": typed.stat().st_size}
         try:
