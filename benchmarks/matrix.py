@@ -264,7 +264,7 @@ def section(results: dict[str, Any]) -> str:
         f"| nor more than {LIMIT_BYTES / 1e9:g} GB | {largest.get('peak_bytes', 0) / 1e9:.2f} GB ({_label(largest)}){large} |",  # noqa: E501
         "",
     ]
-    missing = f" {len(results['missing'])} cells were not taken." if results["missing"] else ""
+    missing = f" Cells that were not taken: {len(results['missing'])}." if results["missing"] else ""
     lines.append(
         f"Cell by cell: [docs/matrix.md](../docs/matrix.md). Export of a small student with all of its gates, and "
         f"inspection, in a process of its own; peak resident memory of that process.{missing} Taken "

@@ -142,7 +142,7 @@ class TensorRtSession:
         self._forget()
         for name, shape in shapes.items():
             if not self.context.set_input_shape(name, shape):
-                raise self._failed(f"the engine takes no {name} of shape {list(shape)}", REBUILD)
+                raise self._out_of_range(name, shape)
         for spec in (*self.io.inputs, *self.io.outputs):
             shape = tuple(self.context.get_tensor_shape(spec.name))
             self._buffers[spec.name] = cuda.Buffer(shape, spec.dtype)
@@ -176,6 +176,14 @@ class TensorRtSession:
         for buffer in self._buffers.values():
             buffer.close()
         self._buffers.clear()
+
+    def _out_of_range(self, name: str, shape: tuple[int, ...]) -> InputError:
+        least, _, most = (list(sizes) for sizes in self.engine.get_tensor_profile_shape(name, 0))
+        return InputError(
+            f"the engine takes no {name} of shape {list(shape)}",
+            f"it was built for {least} to {most}",
+            "feed fewer at a time, or export with a profile of your own: [build.axes] names least, best and most",
+        )
 
     def _failed(self, what: str, fix: str) -> MachineError:
         return MachineError(what, self._log.errors[-1] if self._log.errors else "it gives no reason", fix)
