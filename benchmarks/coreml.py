@@ -28,6 +28,8 @@ from edgekd.storage import write_text
 
 HERE = Path(__file__).parent
 SMALL = HERE / "work" / "matrix" / "runs"
+LAYER_SAMPLES = 16
+LAYERS_SHOWN = 5
 WAY = ("statistics", "activation", "pairs")
 PROFILE = "coreml/iphone-ios18"
 # name -> (precision whose gate judges it, who made it, how)
@@ -146,6 +148,8 @@ def contend(
         return row | {"sqnr_db": distance_of(canonical, carried(session), first)}
     said = canonical.witness(carried(session))
     gate = canonical.judge(name, canonical.reference, said, Precision(precision), session.name)
+    if name == "int8" and not gate.passed:
+        row["layers"] = falls(canonical, package, out)
     return row | {
         "sqnr_db": {output: d.sqnr_db for output, d in gate.distance.items()},
         "metric": gate.after,
@@ -182,6 +186,41 @@ def sqnr(canonical: Any, exact: list[dict[str, Any]], session: Any) -> float | N
     return None if not ratios else float(10 * np.log10(min(ratios))) if min(ratios) > 0 else float("-inf")
 
 
+def falls(canonical: Any, package: Path, out: Path) -> list[dict[str, Any]]:
+    """Layers that multiply, in the order of the program: how exact each is in int8, and in which types it computes.
+
+    SQNR against the same layer of the fp16 program over calibration samples, with all that was lost before it. Those
+    at which it falls most come first.
+    """
+    import numpy as np
+
+    from edgekd_targets.coreml.mil.evaluator import MilReference
+    from edgekd_targets.coreml.package import read_spec, typed_nodes
+
+    exact = saved(half(canonical), out / "exact")
+    sessions = [MilReference(path, canonical.source.io) for path in (exact, package)]
+    types = {node.name: node.precision for node in typed_nodes(read_spec(package), "") if node.macs}
+    signal, error = (dict.fromkeys(types, 0.0) for _ in range(2))
+    for _, feeds in zip(range(LAYER_SAMPLES), calibration_of(canonical), strict=False):
+        seen: list[dict[str, Any]] = []
+        for session in sessions:
+            found: dict[str, Any] = {}
+            session.observed(feeds, lambda op, name, value, found=found: found.update({name: value.numpy()}))
+            seen.append(found)
+        for name in types:
+            if name in seen[0]:
+                wanted, said = (one[name].astype(np.float64) for one in seen)
+                signal[name] += float(np.square(wanted).sum())
+                error[name] += float(np.square(said - wanted).sum())
+    rows: list[dict[str, Any]] = []
+    for name, kind in types.items():
+        if signal[name] and error[name]:
+            found_db = float(10 * np.log10(signal[name] / error[name]))
+            before = rows[-1]["sqnr_db"] if rows else found_db
+            rows.append({"layer": name, "type": kind, "sqnr_db": found_db, "fall_db": before - found_db})
+    return sorted(rows, key=lambda row: -row["fall_db"])
+
+
 def distance_of(canonical: Any, session: Any, first: int) -> dict[str, float | None]:
     """On the first held-out samples only: what ``--quick`` shows."""
     import numpy as np
@@ -216,6 +255,7 @@ def half(canonical: Any) -> Any:
 
 
 def saved(model: Any, out: Path) -> Path:
+    out.mkdir(exist_ok=True)
     package = out / "model.mlpackage"
     model.save(str(package))
     return package
@@ -311,6 +351,7 @@ def section(results: dict[str, Any]) -> str:
         grid = [row for row in run["rows"] if row["name"].startswith("int8, ")]
         lines += [_row(row) for row in run["rows"] if row not in grid]
         lines += ["", *_ways(grid, results["way"])] if grid else []
+        lines += [line for row in run["rows"] if "layers" in row for line in ("", _falls(row["layers"]))]
         lines.append("")
     stated = ", ".join(f"{name} {value}" for name, value in results["versions"].items())
     quick = " A quick run: no metric." if results["quick"] else ""
@@ -347,6 +388,15 @@ def _ways(rows: list[dict[str, Any]], way: dict[str, Any]) -> list[str]:
             f"The profiles' way is {behind:.1f} dB behind the best." if behind else "The profiles' way is the best.",
         ]
     return lines
+
+
+def _falls(layers: list[dict[str, Any]]) -> str:
+    """One sentence."""
+    shown = layers[:LAYERS_SHOWN]
+    said = "; ".join(
+        f"{row['layer']} ({row['type']}) by {row['fall_db']:.1f} dB to {row['sqnr_db']:.1f} dB" for row in shown
+    )
+    return f"int8 fails its gate. Exactness falls most from one layer to the next at: {said}."
 
 
 def _calibrated(row: dict[str, Any]) -> float:
