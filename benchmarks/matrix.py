@@ -1,8 +1,8 @@
 """Every recipe on every target in every precision: what is built, how far it is from the student, what it costs.
 
-    python benchmarks/matrix.py                                           # resumable: a cell that is there stays
-    python benchmarks/matrix.py --only streaming coreml iphone int8       # patterns: recipe, target, profile, precision
-    python benchmarks/matrix.py --only '*' tensorrt --again               # takes those cells anew
+    python benchmarks/matrix.py                # every cell, about an hour; resumable: a cell that is there stays
+    python benchmarks/matrix.py --only streaming coreml iphone int8    # patterns: recipe, target, profile, precision
+    python benchmarks/matrix.py --only "*" tensorrt --again    # takes those cells anew
 
 A small student of each recipe is distilled once (seconds to a minute: what it is good at does not matter, that its
 operations are the recipe's does). A cell is ``edgekd export`` of one precision for one profile, and ``edgekd inspect``
@@ -29,6 +29,7 @@ from typing import Any
 HERE = Path(__file__).parent
 LIMIT_S, LIMIT_BYTES = 180.0, 8e9  # no cell may take more
 PATIENCE_S = 3600.0  # a cell that is not done by then is ended: a machine may be busy
+PRESET = "quick"  # of every recipe, made smaller still
 STUDENTS: dict[str, tuple[str, ...]] = {
     "landmarks": (
         "data.train=400", "data.val=24", "data.test=48", "student.input_size=64", "student.width=0.35",
@@ -39,8 +40,8 @@ STUDENTS: dict[str, tuple[str, ...]] = {
         "student.generator=0.25", "student.pyramid=16", "student.head=8", "teacher.width=0.125",
     ),
     "streaming": (
-        "data.train=8", "data.val=1", "data.test=2", "data.frames=16", "student.input_height=64",
-        "student.input_width=96", "student.width=0.125", "student.neck_blocks=1", "teacher.use=none",
+        "data.train=8", "data.val=1", "data.test=2", "data.frames=16", "student.input_height=72",
+        "student.input_width=104", "student.width=0.125", "student.neck_blocks=1", "teacher.use=none",
         "train.epochs=6", "train.batch_size=4", "train.precision=fp32",
     ),
     "hypergraph": (
@@ -139,7 +140,7 @@ def student(recipe: str, folder: Path, quick: bool) -> Path:
     if not (run / "run.json").is_file():
         print(f"distilling {recipe}", flush=True)
         settings = [*STUDENTS[recipe], *(SHORT[recipe] if quick else ())]
-        command = [sys.executable, "-m", "edgekd", "distill", recipe, "--out", str(run), "--quiet"]
+        command = [sys.executable, "-m", "edgekd", "distill", recipe, "--preset", PRESET, "--out", str(run), "--quiet"]
         command += ["--resume"] if run.exists() else []
         subprocess.run([*command, *(word for s in settings for word in ("--set", s))], check=True)
     return run
@@ -291,7 +292,8 @@ def document(results: dict[str, Any]) -> str:
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in results["rows"]):
         own = [row for row in results["rows"] if row["recipe"] == recipe]
-        lines += [f"## {recipe}", "", f"`{' '.join(results['students'][recipe])}`", "", *_grid(own), "", *_table(own)]
+        settings = f"`--preset {PRESET}` and `{' '.join(results['students'][recipe])}`"
+        lines += [f"## {recipe}", "", settings, "", *_grid(own), "", *_table(own)]
         lines += ["", *_reasons(own)] if any(row["outcome"] != "built" for row in own) else []
         lines.append("")
     stated = ", ".join(f"{name} {value}" for name, value in results["versions"].items())

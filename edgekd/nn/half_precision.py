@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekd.contracts import Array, Arrays
-from edgekd.nn.half_range import activation_misfit, constant_too_large, constant_too_small, sum_misfit
+from edgekd.nn.half_range import (
+    COMPUTES_PLACES,
+    MARKED,
+    READS_PLACES,
+    activation_misfit,
+    constant_too_large,
+    constant_too_small,
+    sum_misfit,
+)
 from edgekd.nn.onnx_graph import KEEP_FLOAT, MAC_OPS
 
 if TYPE_CHECKING:
@@ -76,7 +84,7 @@ def kept_float(model: onnx.ModelProto, ranges: Mapping[str, float]) -> dict[str,
         floats = [n for n in (*node.input, *node.output) if types.get(n) == FLOAT]
         if not floats:
             continue
-        found = "the model marks it" if node.name.startswith(KEEP_FLOAT) else ""
+        found = MARKED if node.name.startswith(KEEP_FLOAT) else ""
         found = found or (f"{node.op_type} has no fp16 form" if node.op_type in FLOAT_OPS else "")
         found = found or _out_of_range(node, floats, constants, ranges, sizes) or _too_small(node, constants)
         if found:
@@ -224,9 +232,9 @@ def _coordinates(graph: onnx.GraphProto, types: Mapping[str, int]) -> dict[str, 
         if node is None or node.op_type in MAC_OPS or node.op_type == "GridSample" or node.output[0] in kept:
             continue
         if types.get(node.output[0]) == FLOAT:
-            kept[node.output[0]] = "it computes coordinates"
+            kept[node.output[0]] = COMPUTES_PLACES
             waiting += node.input
-    return kept | {n.output[0]: "it reads at coordinates" for n in graph.node if n.op_type == "GridSample"}
+    return kept | {n.output[0]: READS_PLACES for n in graph.node if n.op_type == "GridSample"}
 
 
 def _with_partners(graph: onnx.GraphProto, kept: dict[str, str]) -> dict[str, str]:

@@ -16,6 +16,12 @@ LARGEST = 65504.0  # of an fp16
 SMALLEST = 2.0**-14  # that keeps all of its 11 bits
 HEADROOM = 4.0  # numbers may be so much larger than those that were scanned
 NAMED = 3  # of the nodes that a note says stayed fp32
+# Reasons that lie in what a node is, and not in its numbers.
+MARKED, COMPUTES_PLACES, READS_PLACES = (
+    "the model marks it",
+    "it computes coordinates",
+    "it reads at coordinates",
+)
 
 
 def activation_misfit(name: str, largest: float) -> str:
@@ -55,7 +61,7 @@ def sum_misfit(largest: float, terms: float, squared: bool) -> str:
 
 
 def note(kept: Mapping[str, str], samples: int | None) -> str:
-    """What a bundle says of the nodes that stayed fp32, the first of them with their reasons.
+    """What a bundle says of the nodes that stayed fp32: some with their reasons, first those that numbers gave.
 
     Args:
         kept: node -> reason.
@@ -68,6 +74,7 @@ def note(kept: Mapping[str, str], samples: int | None) -> str:
     )
     if not kept:
         return f"fp16 throughout; {scanned}"
-    named = "; ".join(f"{node}: {why}" for node, why in list(kept.items())[:NAMED])
+    surprising_first = sorted(kept.items(), key=lambda item: item[1] in (MARKED, COMPUTES_PLACES, READS_PLACES))
+    named = "; ".join(f"{node}: {why}" for node, why in surprising_first[:NAMED])
     more = f"; and {len(kept) - NAMED} more" if len(kept) > NAMED else ""
     return f"{len(kept)} nodes stay fp32 ({named}{more}); {scanned}"

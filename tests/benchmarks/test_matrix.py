@@ -43,7 +43,7 @@ def students(tmp_path_factory):
     def student(recipe):
         if recipe not in made:
             settings = (*matrix.STUDENTS[recipe], *matrix.SHORT[recipe])
-            made[recipe] = distill(recipe, folder / recipe, settings=settings).path
+            made[recipe] = distill(recipe, folder / recipe, preset=matrix.PRESET, settings=settings).path
         return made[recipe]
 
     return student

@@ -10,7 +10,15 @@ import numpy as np
 import torch
 
 from edgekd.contracts import Arrays, Calibration
-from edgekd.nn.half_range import activation_misfit, constant_too_large, constant_too_small, sum_misfit
+from edgekd.nn.half_range import (
+    COMPUTES_PLACES,
+    MARKED,
+    READS_PLACES,
+    activation_misfit,
+    constant_too_large,
+    constant_too_small,
+    sum_misfit,
+)
 from edgekd.nn.keep_float import KeepFloat
 from edgekd_targets.coreml.mil.evaluator import Evaluator
 
@@ -54,10 +62,10 @@ class Halves:
 
     def _why(self, op: Any, ranges: Mapping[str, float]) -> str:
         if in_classes(op, self._marked):
-            return "the model marks it"
+            return MARKED
         if op.op_type == "resample":
-            return "it reads at coordinates"
-        return "it computes coordinates" if _places(op) else _out_of_range(op, ranges)
+            return READS_PLACES
+        return COMPUTES_PLACES if _places(op) else _out_of_range(op, ranges)
 
 
 def largest(function: Any, feeds: Iterable[Arrays]) -> dict[str, float]:

@@ -105,7 +105,7 @@ def test_numbers_that_are_all_too_small_are_kept_and_zeros_are_not():
 
 def test_a_note_names_the_first_nodes_and_how_many_there_are():
     assert note({}, 8) == "fp16 throughout; ranges scanned over 8 calibration samples"
-    said = note({f"n{k}": f"reason {k}" for k in range(5)}, None)
+    said = note({"m": "the model marks it", **{f"n{k}": f"reason {k}" for k in range(4)}}, None)
     assert said.startswith("5 nodes stay fp32 (n0: reason 0; n1: reason 1; n2: reason 2; and 2 more); no ranges were")
 
 
