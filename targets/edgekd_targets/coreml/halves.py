@@ -56,16 +56,17 @@ class Halves:
             self._judged = True
             function = _function_of(op)
             ranges = largest(function, self._calibration) if self._calibration is not None else {}
-            why = {one.name: self._why(one, ranges) for one in function.operations if _floats(one)}
+            places = _places(function)
+            why = {one.name: self._why(one, places, ranges) for one in function.operations if _floats(one)}
             self.kept = {name: reason for name, reason in why.items() if reason}
         return op.name not in self.kept
 
-    def _why(self, op: Any, ranges: Mapping[str, float]) -> str:
+    def _why(self, op: Any, places: set[str], ranges: Mapping[str, float]) -> str:
         if in_classes(op, self._marked):
             return MARKED
         if op.op_type == "resample":
             return READS_PLACES
-        return COMPUTES_PLACES if _places(op) else _out_of_range(op, ranges)
+        return COMPUTES_PLACES if op.name in places else _out_of_range(op, ranges)
 
 
 def largest(function: Any, feeds: Iterable[Arrays]) -> dict[str, float]:
@@ -139,13 +140,13 @@ def _size(var: Any) -> int:
     return prod(int(axis) if isinstance(axis, (int, np.integer)) else 1 for axis in var.shape)
 
 
-def _places(op: Any) -> bool:
-    """Whether an operation computes places to read at, from what was learned on: float16 has 11 bits for them."""
-    return op.op_type not in _LEARNED and any(_leads(user, out) for out in op.outputs for user in out.child_ops)
-
-
-def _leads(op: Any, through: Any) -> bool:
-    """Whether what an operation makes of ``through`` ends as a resample's coordinates, before it is learned from."""
-    if op.op_type == "resample":
-        return bool(op.coordinates is through)
-    return op.op_type not in _LEARNED and any(_leads(user, out) for out in op.outputs for user in out.child_ops)
+def _places(function: Any) -> set[str]:
+    """Operations that compute places to read at, back to what was learned: float16 has 11 bits for them."""
+    waiting = [op.coordinates for op in function.operations if op.op_type == "resample"]
+    found: set[str] = set()
+    while waiting:
+        op = waiting.pop().op  # none of an input
+        if op is not None and op.op_type not in ("const", "resample", *_LEARNED) and op.name not in found:
+            found.add(op.name)
+            waiting += [var for value in op.inputs.values() for var in _several(value)]
+    return found
