@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,8 @@ MAY_FAIL_A_GATE = {"int8", "mixed", "w8", "w4", "palette", "bf16"}
 
 
 def _script():
-    spec = importlib.util.spec_from_file_location("matrix", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location("benchmark_matrix", SCRIPT)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # its dataclass looks itself up there
     spec.loader.exec_module(module)
     return module
 
