@@ -9,6 +9,7 @@ import gc
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -267,7 +268,7 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
     stateful = bool(artifact.io.state)
     samples = rotation(raws, spec.seed, least=1, in_sequence=stateful)
     if spec.arrangement is None:
-        sessions = [artifact.load()]
+        sessions: Sequence[Session] = [artifact.load()]
         run = Run(sessions[0], pipeline, samples, stateful)
         for index in range(MEMORY_RUNS):
             run(index)

@@ -75,11 +75,11 @@ class Enlarged(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.half, self.quarter = (nn.Conv2d(8, 8, 3, 2, 1) for _ in range(2))
+        self.halved, self.quartered = (nn.Conv2d(8, 8, 3, 2, 1) for _ in range(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        half = self.half(x)
-        return enlarged(enlarged(self.quarter(half), half), x)
+        half = self.halved(x)
+        return enlarged(enlarged(self.quartered(half), half), x)
 
 
 OPERATIONS: dict[str, Any] = {
