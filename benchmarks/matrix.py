@@ -46,7 +46,7 @@ STUDENTS: dict[str, tuple[str, ...]] = {
     ),
     "hypergraph": (
         'data.source=["generated"]', "data.train_per_class=20", "data.val_per_class=20", "generated.vertices=800",
-        "generated.hyperedges=800", "generated.features=16", "generated.classes=3", "generated.noise=1",
+        "generated.hyperedges=800", "generated.features=32", "generated.classes=3", "generated.noise=1",
         "data.normalization=none", "teacher.epochs=30", "train.epochs=60",
     ),
 }  # fmt: skip

@@ -89,12 +89,13 @@ def test_a_graph_that_is_not_built_says_why():
     engines = script("engines")
     conditions = {"made": "2026-01-01", "machine": "a machine", "versions": {"onnx": "1"}}
     judged = {"metric": "ssim", "before": 0.5, "after": 0.49, "loss": 0.02, "sqnr_db": 31.0, "passed": True}
+    judged["macs"] = {"int8": 0.97, "fp16": 0.03}
     rows = [
         {"run": "r", "name": "edgekd int8", "typed_bytes": 1e6, "engine_bytes": 2e6, "build_s": 3.0, **judged},
         {"run": "r", "name": "quantize_static", "typed_bytes": 1e6, "not_built": "no int32 biases", **judged},
         {"run": "r", "name": "ModelOpt int8", "error": "not installed"},
     ]
     text = engines.section({"conditions": conditions, "rows": rows})
-    assert "| r | edgekd int8 | ssim 0.5 → 0.49 | +2.00% | 31.0 | 1.0 | 2.0 | 3.0 s |" in text
+    assert "| r | edgekd int8 | ssim 0.5 → 0.49 | +2.00% | 31.0 | 97% | 1.0 | 2.0 | 3.0 s |" in text
     assert "no: no int32 biases" in text
-    assert "| r | ModelOpt int8 | | | | | | not installed |" in text
+    assert "| r | ModelOpt int8 | | | | | | | not installed |" in text

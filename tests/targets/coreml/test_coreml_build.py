@@ -288,6 +288,19 @@ def test_a_build_setting_that_it_does_not_know_is_refused(change, message, small
         coreml.build(small, chosen, Precision.FP16, None, tmp_path)
 
 
+@pytest.mark.parametrize("precision", ["w8", "w4", "palette"])
+def test_fewer_bits_that_no_weight_is_worth_are_refused_and_not_claimed(precision, tmp_path):
+    with pytest.raises(InputError, match=f"{precision} was asked and not built") as caught:
+        coreml.build(rows(), profile("coreml/iphone-ios18"), Precision(precision), None, tmp_path)
+    assert "2048 numbers" in caught.value.why
+    assert not list(tmp_path.iterdir())
+
+
+def test_how_many_weights_have_fewer_bits_is_told(built):
+    """Of 432, 2304, 1296, 2304 and 160 numbers the two 1x1 convolutions are worth it."""
+    assert "71% of the weights are stored as w8" in built("w8").notes[-1]
+
+
 def test_four_bits_need_a_system_that_unpacks_blocks(small, tmp_path):
     with pytest.raises(InputError, match="w4 needs iOS 18"):
         coreml.build(small, profile("coreml/iphone"), Precision.W4, None, tmp_path)
