@@ -1,12 +1,13 @@
 """int8 for TensorRT: edgekd's typed graphs beside those that ModelOpt and ONNX Runtime's quantizer make by default.
 
     python benchmarks/engines.py --run RUN [--run RUN ...] [--quick]
+    python benchmarks/engines.py                    # of the small runs that benchmarks/matrix.py made
     python benchmarks/engines.py --install-peers    # ModelOpt, once, into a venv of its own
 
 All start from a run's canonical ONNX and get the same calibration samples. Each graph is judged in the same reference
 evaluator by the recipe's own metric and by SQNR on held-out samples, and then built by TensorRT-RTX for sm_86, sm_89
 and sm_120 in one engine: whether it builds, how large it is, how long it takes. No GPU is needed, and no time on one is
-claimed. Writes results/engines.json.
+claimed. Writes results/engines.json; ``--quick`` only prints.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+SMALL = HERE / "work" / "matrix" / "runs"
 PROFILE = "tensorrt/rtx"
 PEER = (
     "nvidia-modelopt==0.47.0",
@@ -48,7 +50,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.install_peers:
         return install_peer(options.work)
-    runs = options.run or [HERE / "work" / "runs" / "lm224"]
+    runs = options.run or sorted(path.parent for path in SMALL.glob("*/run.json"))
+    if not runs:
+        raise SystemExit("name a run: --run RUN (benchmarks/matrix.py makes small ones)")
 
     from importlib.metadata import version
 
@@ -70,8 +74,9 @@ def main() -> int:
         },
         "rows": rows,
     }
-    options.results.mkdir(exist_ok=True, parents=True)
-    write_json(options.results / "engines.json", results)
+    if not options.quick:
+        options.results.mkdir(exist_ok=True, parents=True)
+        write_json(options.results / "engines.json", results)
     print(section(results))
     return 0
 
@@ -101,8 +106,10 @@ def compare(run: Path, folder: Path, work: Path, samples: int | None) -> list[di
         began = time.perf_counter()
         try:
             typed = make()
-        except (EdgekdError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
-            row["error"] = str(error).strip().splitlines()[0][:200]
+        except Exception as error:  # a peer's, which may be any
+            if name.startswith("edgekd") and not isinstance(error, EdgekdError):
+                raise
+            row["error"] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             continue
         row |= {"quantize_s": time.perf_counter() - began, "typed_bytes": typed.stat().st_size}
         try:
@@ -113,6 +120,7 @@ def compare(run: Path, folder: Path, work: Path, samples: int | None) -> list[di
         except EdgekdError as error:
             row["judged"] = error.why
         row |= built(typed, source.io, chosen)
+        row["macs"] = types(typed, source.io, chosen)
     return rows
 
 
@@ -149,6 +157,22 @@ def built(typed: Path, io: Any, chosen: Any) -> dict[str, Any]:
             return {"engine_bytes": made.entry.stat().st_size, "build_s": time.perf_counter() - began}
         except EdgekdError as error:
             return {"not_built": f"{error.what}: {error.why}"}
+
+
+def types(typed: Path, io: Any, chosen: Any) -> dict[str, float]:
+    """Share of multiply-accumulates per type: as TensorRT's parser takes the graph, else as it is written."""
+    import onnx
+
+    from edgekd.errors import EdgekdError
+    from edgekd_targets.tensorrt import typed as types_of
+    from edgekd_targets.tensorrt.flavours import flavour_of
+
+    try:
+        found = types_of.read(flavour_of(chosen.runtime), typed, io)
+    except EdgekdError:
+        nodes = types_of.onnx_nodes(onnx.load(typed))
+        found = types_of.placement(nodes, types_of.costs_by_node(typed, io), "", "ONNX")
+    return found.share_of_macs("precision")
 
 
 def by_modelopt(model: Path, folder: Path, work: Path) -> Path:
@@ -201,8 +225,8 @@ def section(results: dict[str, Any]) -> str:
         "Typed graphs of the same students and calibration samples, judged in one reference evaluator on held-out "
         "samples, then built by TensorRT-RTX for sm_86, sm_89 and sm_120. Nothing was run on a GPU.",
         "",
-        "| run | who placed the types | metric | change | SQNR, dB | typed, MB | engine, MB | built |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | who placed the types | metric | change | SQNR, dB | int8 MACs | typed, MB | engine, MB | built |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in results["rows"]]
     return "\n".join([*lines, "", f"Made {conditions['made'][:10]} on {conditions['machine']}; {versions}.", ""])
@@ -210,7 +234,7 @@ def section(results: dict[str, Any]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     if "error" in row:
-        return f"| {row['run']} | {row['name']} | | | | | | {row['error']} |"
+        return f"| {row['run']} | {row['name']} | | | | | | | {row['error']} |"
     metric = change = sqnr = row.get("judged", "")
     if "metric" in row:
         metric = f"{row['metric']} {row['before']:.4g} → {row['after']:.4g}"
@@ -218,8 +242,8 @@ def _line(row: dict[str, Any]) -> str:
         sqnr = "equal" if row["sqnr_db"] is None else f"{row['sqnr_db']:.1f}"
     engine = f"{row['engine_bytes'] / 1e6:.1f}" if "engine_bytes" in row else ""
     how = f"{row['build_s']:.1f} s" if "build_s" in row else f"no: {row['not_built']}"
-    typed = f"{row['typed_bytes'] / 1e6:.1f}"
-    return f"| {row['run']} | {row['name']} | {metric} | {change} | {sqnr} | {typed} | {engine} | {how} |"
+    typed, share = f"{row['typed_bytes'] / 1e6:.1f}", f"{row['macs'].get('int8', 0.0):.0%}"
+    return f"| {row['run']} | {row['name']} | {metric} | {change} | {sqnr} | {share} | {typed} | {engine} | {how} |"
 
 
 if __name__ == "__main__":

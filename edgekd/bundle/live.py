@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekd.bundle.session import CarriedState
+from edgekd.bundle.session import CarriedState, device_bytes
 from edgekd.contracts import Array, Arrays, IoSpec, Session, TensorSpec
 from edgekd.errors import InputError
 
@@ -39,6 +39,11 @@ class Live:
         self.io = session.io
         specs = {t.name: t for source in sources.values() for t in source.io.inputs}
         self.prepared_from: tuple[TensorSpec, ...] = tuple(specs.values())
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Of all graphs that it takes, as their runtime counts."""
+        return device_bytes(self._session, *self._sources.values())
 
     def prepare(self, feeds: Arrays) -> Prepared:
         """Runs the graphs whose outputs are held, once, and holds them.
@@ -98,6 +103,10 @@ class Held:
 
     def __init__(self, live: Live) -> None:
         self._live, self.io, self.run = live, live.io, live.run
+
+    @property
+    def device_bytes(self) -> int | None:
+        return self._live.device_bytes
 
     def reset(self) -> None:
         self._live.clear_state()

@@ -56,6 +56,12 @@ def carried(session: Session) -> Session:
     return CarriedState(session) if session.io.state or session.io.held else session
 
 
+def device_bytes(*sessions: object) -> int | None:
+    """What sessions take of their device's memory by their runtime's own count; None where one keeps none."""
+    counted = [getattr(session, "device_bytes", None) for session in sessions]
+    return None if None in counted else sum(int(count) for count in counted if count is not None)
+
+
 class CarriedState:
     """Wraps a session some of whose inputs are not the caller's: state from its last call, and what is held.
 
@@ -90,6 +96,11 @@ class CarriedState:
                 "session.prepare(feeds) once, then session.run(feeds) for every frame",
             )
         return {**ready, **self._held, **self._state}
+
+    @property
+    def device_bytes(self) -> int | None:
+        """As the runtime's session counts (``device_bytes``)."""
+        return device_bytes(self._session)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         outputs = self._session.run(self.complete(feeds))

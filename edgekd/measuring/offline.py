@@ -81,7 +81,7 @@ class Crew:
     """Loaded sessions, each with a thread of its own and a place in the rotation of feeds."""
 
     def __init__(self, sessions: Sequence[Session], feeds: Sequence[Arrays], batch: int, stateful: bool) -> None:
-        self._sessions, self._feeds, self._batch = sessions, batched(feeds, batch), batch
+        self.sessions, self._feeds, self._batch = sessions, batched(feeds, batch), batch
         self._stateful = stateful
         # A model with state sees the sequence from its beginning in every session; others begin apart.
         step = 0 if stateful else len(self._feeds) // len(sessions)
@@ -90,8 +90,8 @@ class Crew:
     def together(self, index: int, clock: Clock = CLOCK) -> int:
         """One call of every session at the same time; nanoseconds. For the warm-up."""
         start = clock()
-        with ThreadPoolExecutor(len(self._sessions)) as pool:
-            list(pool.map(self._call, range(len(self._sessions))))
+        with ThreadPoolExecutor(len(self.sessions)) as pool:
+            list(pool.map(self._call, range(len(self.sessions))))
         return clock() - start
 
     def measure(self, share: Share, clock: Clock = CLOCK) -> Throughput:
@@ -100,9 +100,9 @@ class Crew:
         Raises:
             whatever a session raises, when all have stopped.
         """
-        barrier = threading.Barrier(len(self._sessions) + 1)
+        barrier = threading.Barrier(len(self.sessions) + 1)
         began: list[int] = []
-        ended: list[list[tuple[int, int]]] = [[] for _ in self._sessions]
+        ended: list[list[tuple[int, int]]] = [[] for _ in self.sessions]
         stop = threading.Event()
 
         def work(number: int) -> None:
@@ -116,8 +116,8 @@ class Crew:
                 if share.reached((after - began[0]) / 1e9, calls * self._batch):
                     stop.set()
 
-        with ThreadPoolExecutor(len(self._sessions)) as pool:
-            waiting = [pool.submit(_stopping(work, stop), number) for number in range(len(self._sessions))]
+        with ThreadPoolExecutor(len(self.sessions)) as pool:
+            waiting = [pool.submit(_stopping(work, stop), number) for number in range(len(self.sessions))]
             began.append(clock())
             barrier.wait()
             try:
@@ -133,8 +133,8 @@ class Crew:
     def _call(self, number: int) -> None:
         place = self._places[number] % len(self._feeds)
         if self._stateful and place == 0:
-            self._sessions[number].reset()
-        self._sessions[number].run(self._feeds[place])
+            self.sessions[number].reset()
+        self.sessions[number].run(self._feeds[place])
         self._places[number] += 1
 
 

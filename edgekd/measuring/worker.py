@@ -9,10 +9,12 @@ import gc
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekd.bundle.session import device_bytes
 from edgekd.bundle.threads import thread_count
 from edgekd.contracts import Session, StrictModel
 from edgekd.errors import EdgekdError, Exit
@@ -266,11 +268,13 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
     stateful = bool(artifact.io.state)
     samples = rotation(raws, spec.seed, least=1, in_sequence=stateful)
     if spec.arrangement is None:
-        run = Run(artifact.load(), pipeline, samples, stateful)
+        sessions: Sequence[Session] = [artifact.load()]
+        run = Run(sessions[0], pipeline, samples, stateful)
         for index in range(MEMORY_RUNS):
             run(index)
     else:
         crew = _crew(spec, spec.arrangement, artifact, samples)
+        sessions = crew.sessions
         for index in range(MEMORY_RUNS):
             crew.together(index)
     high_water, pss, on_devices_after = high_water_bytes(), proportional_bytes(), process_bytes()
@@ -281,7 +285,9 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
         unknown["nvml_increase_bytes"] = on_devices_after
     else:
         nvml_increase = on_devices_after - (on_devices if isinstance(on_devices, int) else 0)
-    unknown["device_bytes"] = f"{artifact.target} keeps no count of device memory apart from the process's own"
+    counted = device_bytes(*sessions)
+    if counted is None:
+        unknown["device_bytes"] = f"{artifact.target} keeps no count of device memory apart from the process's own"
 
     placement = artifact.placement()
     return WorkerResult(
@@ -294,6 +300,7 @@ def measure_memory(spec: WorkerSpec) -> WorkerResult:
             rss_high_water_bytes=high_water,
             rss_increase_bytes=max(0, high_water - baseline),
             pss_bytes=pss,
+            device_bytes=counted,
             nvml_increase_bytes=nvml_increase,
             runs=MEMORY_RUNS,
             unknown=unknown,

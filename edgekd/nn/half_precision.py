@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekd.contracts import Array, Arrays
+from edgekd.nn.half_range import (
+    COMPUTES_PLACES,
+    MARKED,
+    READS_PLACES,
+    activation_misfit,
+    constant_too_large,
+    constant_too_small,
+    sum_misfit,
+)
 from edgekd.nn.onnx_graph import KEEP_FLOAT, MAC_OPS
 
 if TYPE_CHECKING:
     import onnx
 
 FLOAT, HALF = 1, 10  # onnx.TensorProto's
-LARGEST = 65504.0  # of an fp16
-SMALLEST = 2.0**-14  # that keeps all of its 11 bits
-HEADROOM = 4.0  # numbers may be so much larger than those that were scanned
 # These add up all that they read before they divide: the sum must fit, too.
 SUMS = (
     "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "GlobalAveragePool",
@@ -78,9 +84,9 @@ def kept_float(model: onnx.ModelProto, ranges: Mapping[str, float]) -> dict[str,
         floats = [n for n in (*node.input, *node.output) if types.get(n) == FLOAT]
         if not floats:
             continue
-        found = "the model marks it" if node.name.startswith(KEEP_FLOAT) else ""
+        found = MARKED if node.name.startswith(KEEP_FLOAT) else ""
         found = found or (f"{node.op_type} has no fp16 form" if node.op_type in FLOAT_OPS else "")
-        found = found or _too_large(node, floats, constants, ranges, sizes) or _too_small(node, constants)
+        found = found or _out_of_range(node, floats, constants, ranges, sizes) or _too_small(node, constants)
         if found:
             kept[node.output[0]] = found
     return _with_partners(model.graph, kept)
@@ -181,7 +187,7 @@ def _sizes(graph: onnx.GraphProto) -> dict[str, int]:
     return {v.name: prod(axis.dim_value or 1 for axis in v.type.tensor_type.shape.dim) for v in values}
 
 
-def _too_large(
+def _out_of_range(
     node: onnx.NodeProto,
     floats: Iterable[str],
     constants: Mapping[str, Array],
@@ -190,30 +196,26 @@ def _too_large(
 ) -> str:
     for name in floats:
         if name in constants:
-            largest = float(np.abs(constants[name]).max(initial=0.0))
-            if largest > LARGEST:
-                return f"its constant {name} reaches {largest:.3g}"
-        elif ranges.get(name, 0.0) * HEADROOM > LARGEST:
-            return f"{name} reaches {ranges[name]:.3g}"
+            found = constant_too_large(name, constants[name])
+        else:
+            found = activation_misfit(name, ranges.get(name, 0.0))
+        if found:
+            return found
     if node.op_type in SUMS and node.input[0] in ranges:
         # As many terms fall into one sum as there are inputs for each output.
         terms = sizes.get(node.input[0], 1) / max(1, sizes.get(node.output[0], 1))
-        each = ranges[node.input[0]] ** (2 if node.op_type in SQUARES else 1)
-        if each * max(1.0, terms) > LARGEST:
-            return f"its sum over {terms:.0f} numbers up to {ranges[node.input[0]]:.3g} may reach {each * terms:.3g}"
+        return sum_misfit(ranges[node.input[0]], terms, node.op_type in SQUARES)
     return ""
 
 
 def _too_small(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str:
-    """Single numbers and scales alone: an epsilon that becomes 0, a step that is rounded away."""
+    """Single numbers and scales alone."""
     quantizer = node.op_type in ("QuantizeLinear", "DequantizeLinear")
     for name in node.input[1:2] if quantizer else node.input:
-        value = np.abs(constants[name]) if name in constants else np.empty(0)
-        if value.size == 0 or (value.size > 1 and not quantizer):
-            continue
-        least = float(value.min())
-        if 0 < least < SMALLEST:
-            return f"its constant {name} is {least:.3g}"
+        if name in constants and (quantizer or constants[name].size == 1):
+            found = constant_too_small(name, constants[name])
+            if found:
+                return found
     return ""
 
 
@@ -230,9 +232,9 @@ def _coordinates(graph: onnx.GraphProto, types: Mapping[str, int]) -> dict[str, 
         if node is None or node.op_type in MAC_OPS or node.op_type == "GridSample" or node.output[0] in kept:
             continue
         if types.get(node.output[0]) == FLOAT:
-            kept[node.output[0]] = "it computes coordinates"
+            kept[node.output[0]] = COMPUTES_PLACES
             waiting += node.input
-    return kept | {n.output[0]: "it reads at coordinates" for n in graph.node if n.op_type == "GridSample"}
+    return kept | {n.output[0]: READS_PLACES for n in graph.node if n.op_type == "GridSample"}
 
 
 def _with_partners(graph: onnx.GraphProto, kept: dict[str, str]) -> dict[str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from edgekd.contracts import Built, Calibration, IoSpec, Placement, Precision, Profile, Session, Source
 from edgekd.errors import InputError
-from edgekd_targets.coreml.compress import compress_weights, quantize
+from edgekd_targets.coreml.compress import SMALLEST, compress_weights, quantize
 from edgekd_targets.coreml.convert import convert, kept
 from edgekd_targets.coreml.mil.evaluator import MilReference
-from edgekd_targets.coreml.package import KEPT, make_reproducible, read_spec, typed_nodes
+from edgekd_targets.coreml.package import KEPT, compressed_share, make_reproducible, read_spec, typed_nodes
 
 ENTRY = "model.mlpackage"
 BUILT = (Precision.FP16, Precision.FP32, Precision.W8, Precision.W4, Precision.PALETTE, Precision.INT8)
@@ -27,18 +28,31 @@ def build(source: Source, profile: Profile, precision: Precision, calibration: C
         raise InputError(f"coreml builds {', '.join(map(str, BUILT))}, not {precision}", fix="--precision auto")
     if precision == Precision.INT8 and calibration is None:
         raise InputError("int8 needs calibration samples", fix="--calibration FILE.npz")
-    model = convert(source, profile, half=precision != Precision.FP32)
+    model, notes = convert(source, profile, precision != Precision.FP32, calibration)
     floats = kept(model, source)
     if precision == Precision.INT8 and calibration is not None:
         way = {**profile.way, "keep_float": [*profile.way.get("keep_float", ()), *floats]}
         model = quantize(model, source.io, calibration, way)
     elif precision in (Precision.W8, Precision.W4, Precision.PALETTE):
         model = compress_weights(model, precision)
+        notes = (*notes, _compressed(model, precision))
     model.user_defined_metadata[KEPT] = json.dumps(floats)
     entry = out / ENTRY
     model.save(str(entry))
     make_reproducible(entry)
-    return Built(entry=entry, typed_onnx=None)
+    return Built(entry=entry, typed_onnx=None, notes=notes)
+
+
+def _compressed(model: Any, precision: Precision) -> str:
+    """What a bundle says of its weights. Raises InputError where none has fewer bits."""
+    share = compressed_share(model.get_spec())
+    if not share:
+        raise InputError(
+            f"coreml: {precision} was asked and not built",
+            f"no weight of the student has more than {SMALLEST} numbers, and below that bits cost more than they save",
+            "--precision fp16",
+        )
+    return f"{share:.0%} of the weights are stored as {precision}; those of up to {SMALLEST} numbers are not"
 
 
 def placement(built: Built, io: IoSpec) -> Placement:

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekd.contracts import IoSpec, Profile, Source, TensorSpec
+from edgekd.contracts import Calibration, IoSpec, Profile, Source, TensorSpec
 from edgekd.errors import InputError, MachineError
-from edgekd.nn.keep_float import KeepFloat
+from edgekd.nn.half_range import note
 from edgekd.nn.lowering import Lowerable
 from edgekd_targets.coreml.feeds import factor, offsets, takes_pictures
+from edgekd_targets.coreml.halves import Halves, in_classes, marked_classes
 from edgekd_targets.coreml.library import coremltools, quiet
 
 TYPES = ("float32", "float16", "int32")
 SETTINGS = {"deployment": "iOS17", "images": True, "largest": 4096, "state": "inputs"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Between a map of places and what it was learned by: their rounding to float16 moves what is read by whole pixels.
-_LEARNED = ("conv", "conv_transpose", "linear", "matmul")
 
 
 def settings(profile: Profile) -> dict[str, Any]:
@@ -40,8 +39,13 @@ def settings(profile: Profile) -> dict[str, Any]:
     return found
 
 
-def convert(source: Source, profile: Profile, half: bool) -> Any:
-    """An ``MLModel`` in float32, or in float16 but for what must not be.
+def convert(
+    source: Source, profile: Profile, half: bool, calibration: Calibration | None = None
+) -> tuple[Any, tuple[str, ...]]:
+    """An ``MLModel`` in float32, or in float16 but for what must not be, with a note about that.
+
+    Args:
+        calibration: samples on which numbers are looked for that float16 cannot hold.
 
     Raises:
         InputError: the io spec has what Core ML lacks, or the module an operation that it lacks.
@@ -59,11 +63,8 @@ def convert(source: Source, profile: Profile, half: bool) -> Any:
     _check(source.io)
     module = (StateInside(source.module, source.io) if own else source.module).eval()
     example = tuple(_example(spec) for spec in _fed(source.io, own))
-    # Where another type than the whole graph's is kept, coremltools is told operation by operation.
-    marked = _marked(module)
-    precision = library.precision.FLOAT32
-    if half:
-        precision = library.transform.FP16ComputePrecision(op_selector=lambda op: not (_places(op) or _in(op, marked)))
+    halves = Halves(module, calibration)
+    precision = library.transform.FP16ComputePrecision(op_selector=halves) if half else library.precision.FLOAT32
     try:
         with quiet(), torch.no_grad():
             traced = torch.jit.trace(module, example, check_trace=False)
@@ -78,25 +79,17 @@ def convert(source: Source, profile: Profile, half: bool) -> Any:
     except (NotImplementedError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AssertionError) as error:
         raise _cannot(error, source.module) from error
     model.short_description = f"{', '.join(t.name for t in source.io.inputs)} -> {', '.join(_given(source.io))}"
-    return model
+    samples = len(calibration) if calibration is not None else None
+    return model, (note(halves.kept, samples),) if half else ()
 
 
 def kept(model: Any, source: Source) -> list[str]:
     """Names of what the operations of a fresh ``convert`` give that lie in a module that must stay in fp32."""
-    marked = _marked(source.module)
+    marked = marked_classes(source.module)
     made = model._mil_program.functions["main"].operations
-    return [out.name for op in made if op.op_type not in ("const", "cast") and _in(op, marked) for out in op.outputs]
-
-
-def _marked(module: torch.nn.Module) -> set[str]:
-    return {type(block).__name__ for block in module.modules() if isinstance(block, KeepFloat)}
-
-
-def _in(op: Any, classes: set[str]) -> bool:
-    """Whether an operation was traced in a module of one of these classes."""
-    from coremltools.converters.mil.mil.scope import ScopeSource
-
-    return not classes.isdisjoint(op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_TYPE, ()))
+    return [
+        out.name for op in made if op.op_type not in ("const", "cast") and in_classes(op, marked) for out in op.outputs
+    ]
 
 
 class StateInside(torch.nn.Module):
@@ -191,20 +184,6 @@ def _check(io: IoSpec) -> None:
                 "every size in their product would have to be compiled",
                 "fix all but one",
             )
-
-
-def _places(op: Any) -> bool:
-    """Whether an operation computes places to read at, from what was learned on: float16 has 11 bits for them."""
-    return op.op_type == "resample" or (
-        op.op_type not in _LEARNED and any(_leads(user, out) for out in op.outputs for user in out.child_ops)
-    )
-
-
-def _leads(op: Any, through: Any) -> bool:
-    """Whether what an operation makes of ``through`` ends as a resample's coordinates, before it is learned from."""
-    if op.op_type == "resample":
-        return bool(op.coordinates is through)
-    return op.op_type not in _LEARNED and any(_leads(user, out) for out in op.outputs for user in out.child_ops)
 
 
 def _cannot(error: Exception, module: Any) -> Exception:

@@ -22,6 +22,7 @@ KEPT = "edgekd.keep_float"  # of the package's metadata: names of what must be c
 _AGAIN = "copy the whole folder again, or export again"
 _BLOB, _BLOB_MARK = struct.Struct("<IIQQ"), 0xDEADBEEF  # mark, type, bytes, offset of the values
 _FLOATS = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64"}
+_MULTIPLIES = ("conv", "conv_transpose", "linear", "matmul")
 _CONVERTS = ("cast", "quantize", "dequantize")
 
 
@@ -141,6 +142,16 @@ def typed_nodes(spec: Any, device: str) -> tuple[NodePlacement, ...]:
     return tuple(nodes)
 
 
+def compressed_share(spec: Any) -> float:
+    """Of the numbers that are multiplied with: those that are stored in fewer bits, and unpacked when loaded."""
+    known = {op.output: op for op in operations(spec)}
+    numbers = {True: 0, False: 0}
+    for weight in (known.get(_sides(op)[1]) for op in known.values() if op.op in _MULTIPLIES):
+        if weight is not None and (weight.op == "const" or weight.op.startswith("constexpr_")):
+            numbers[weight.op != "const"] += prod(axis or 1 for axis in weight.value.shape)
+    return numbers[True] / max(1, sum(numbers.values()))
+
+
 def _sides(op: Operation) -> tuple[str, str]:
     """Names of the two tensors that are multiplied."""
     second = "y" if op.op == "matmul" else "weight"
@@ -164,7 +175,7 @@ def _in_8_bits(name: str, known: dict[str, Operation]) -> bool:
 
 def _macs(op: Operation, values: dict[str, Value]) -> int | None:
     """Weights times positions. An axis of any size counts as 1; None where a side is not in the program."""
-    if op.op not in ("conv", "conv_transpose", "linear", "matmul"):
+    if op.op not in _MULTIPLIES:
         return 0
     left, right = (values[name].shape if name in values else None for name in _sides(op))
     if left is None or right is None:

@@ -27,6 +27,7 @@ from edgekd.contracts import (
 )
 from edgekd.errors import InputError, MachineError, nearest
 from edgekd.nn.half_precision import kept_float, scan, to_half
+from edgekd.nn.half_range import note
 from edgekd.nn.onnx_reference import OnnxReference
 from edgekd.nn.quantization import quantize
 from edgekd_targets.tensorrt import cuda
@@ -36,7 +37,6 @@ from edgekd_targets.tensorrt.network import ParsedNetwork, optimization_shapes
 TYPED, ENGINE = "model.onnx", "model.engine"
 BUILT = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.MIXED)
 SETTINGS = ("compute_capabilities", "axes")
-NAMED = 3  # of the nodes that a note says stayed fp32
 
 
 def versions() -> dict[str, str]:
@@ -82,16 +82,7 @@ def write_typed(
     model = onnx.load(path)
     kept = kept_float(model, ranges)
     onnx.save(to_half(model, kept), str(path))
-    scanned = (
-        f"ranges scanned over {len(calibration)} calibration samples"
-        if calibration is not None
-        else "no ranges were scanned: there are no calibration samples"
-    )
-    if not kept:
-        return (f"fp16 throughout; {scanned}",)
-    named = "; ".join(f"{node}: {why}" for node, why in list(kept.items())[:NAMED])
-    more = f"; and {len(kept) - NAMED} more" if len(kept) > NAMED else ""
-    return (f"{len(kept)} nodes stay fp32 ({named}{more}); {scanned}",)
+    return (note(kept, len(calibration) if calibration is not None else None),)
 
 
 def compile(typed_onnx: Path, io: IoSpec, profile: Profile, out: Path) -> Built:
@@ -110,8 +101,8 @@ def compile(typed_onnx: Path, io: IoSpec, profile: Profile, out: Path) -> Built:
         if missing:
             facts = EngineFacts(builder=flavour.title, compute_capabilities=capabilities)
             command = trtexec(io, axes)
-            note = f"no engine was built here: {missing}. On the device: edgekd rebuild BUNDLE, or: {command}"
-            return Built(typed_onnx, typed_onnx, (note,), facts)
+            how = f"no engine was built here: {missing}. On the device: edgekd rebuild BUNDLE, or: {command}"
+            return Built(typed_onnx, typed_onnx, (how,), facts)
     network = ParsedNetwork(flavour, typed_onnx)
     (out / ENGINE).write_bytes(network.serialize(target, axes, io))
     facts = EngineFacts(

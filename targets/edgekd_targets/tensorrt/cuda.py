@@ -172,12 +172,12 @@ class Buffer:
     """Memory on the device and pinned memory of the same size on the host, seen as ``host``."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
-        self._size = max(1, prod(shape) * np.dtype(dtype).itemsize)
+        self.size_bytes = max(1, prod(shape) * np.dtype(dtype).itemsize)
         address, pinned = _address(), _handle()
-        driver()("cuMemAlloc_v2", ctypes.byref(address), self._size)
-        driver()("cuMemHostAlloc", ctypes.byref(pinned), self._size, 0)
+        driver()("cuMemAlloc_v2", ctypes.byref(address), self.size_bytes)
+        driver()("cuMemHostAlloc", ctypes.byref(pinned), self.size_bytes, 0)
         self.address, self._pinned = int(address.value), int(pinned.value or 0)
-        raw = (ctypes.c_uint8 * self._size).from_address(self._pinned)
+        raw = (ctypes.c_uint8 * self.size_bytes).from_address(self._pinned)
         self.host: Array = np.frombuffer(memoryview(raw), dtype=dtype, count=prod(shape)).reshape(shape)
 
     def to_device(self, stream: Stream) -> None:

@@ -45,7 +45,6 @@ class TensorRtSession:
         compile_ms: making the execution context, where TensorRT-RTX compiles for the GPU that it finds.
         first_ms: the first call, with whatever is still compiled or allocated then.
         device_ms: of the last call, between two events around its copies and its kernels.
-        device_bytes: what the engine takes on the device for its activations, by its own count.
     """
 
     def __init__(self, graph: Graph, profiler: Any = None) -> None:
@@ -83,7 +82,6 @@ class TensorRtSession:
         self.compile_ms = (perf_counter() - began) * 1e3
         if profiler is not None:
             self.context.profiler = profiler
-        self.device_bytes = int(self.engine.device_memory_size_v2)
         self.device_ms = self.first_ms = 0.0
         self.stream = cuda.Stream()
         self._buffers: dict[str, cuda.Buffer] = {}
@@ -117,6 +115,14 @@ class TensorRtSession:
     def reset(self) -> None:
         pass  # a graph's state is carried by edgekd.bundle.session
 
+    @property
+    def device_bytes(self) -> int:
+        """Of the device's memory: activations and weights by the engine's own count, and what calls are copied to."""
+        counted = int(self.engine.device_memory_size_v2) + sum(b.size_bytes for b in self._buffers.values())
+        if hasattr(self.engine, "get_engine_stat"):  # since TensorRT 10.9
+            counted += max(0, int(self.engine.get_engine_stat(self.library.EngineStat.TOTAL_WEIGHTS_SIZE)))
+        return counted
+
     def close(self) -> None:
         """Gives back what the session holds on the device."""
         self._forget()
@@ -136,7 +142,7 @@ class TensorRtSession:
         self._forget()
         for name, shape in shapes.items():
             if not self.context.set_input_shape(name, shape):
-                raise self._failed(f"the engine takes no {name} of shape {list(shape)}", REBUILD)
+                raise self._out_of_range(name, shape)
         for spec in (*self.io.inputs, *self.io.outputs):
             shape = tuple(self.context.get_tensor_shape(spec.name))
             self._buffers[spec.name] = cuda.Buffer(shape, spec.dtype)
@@ -170,6 +176,14 @@ class TensorRtSession:
         for buffer in self._buffers.values():
             buffer.close()
         self._buffers.clear()
+
+    def _out_of_range(self, name: str, shape: tuple[int, ...]) -> InputError:
+        least, _, most = (list(sizes) for sizes in self.engine.get_tensor_profile_shape(name, 0))
+        return InputError(
+            f"the engine takes no {name} of shape {list(shape)}",
+            f"it was built for {least} to {most}",
+            "feed fewer at a time, or export with a profile of your own: [build.axes] names least, best and most",
+        )
 
     def _failed(self, what: str, fix: str) -> MachineError:
         return MachineError(what, self._log.errors[-1] if self._log.errors else "it gives no reason", fix)

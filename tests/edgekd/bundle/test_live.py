@@ -53,6 +53,13 @@ def test_what_was_prepared_is_kept_and_used_again_without_running(bundle, feeds)
     np.testing.assert_array_equal(other.run(person(feeds[2]))["tryon"], said)
 
 
+def test_the_memory_on_a_device_is_that_of_both_graphs(bundle, monkeypatch):
+    live = bundle.live("frame")
+    assert live.device_bytes is None  # a runtime of the CPU counts none
+    monkeypatch.setattr(type(live._session._session), "device_bytes", 1000, raising=False)
+    assert live.device_bytes == 2000
+
+
 def test_before_anything_is_prepared_it_says_what_to_do(bundle, feeds):
     live = bundle.live("frame")
     with pytest.raises(InputError, match="nothing is prepared") as caught:

@@ -9,6 +9,7 @@ import pytest
 from edgekd.errors import Exit, InputError
 from edgekd.measuring.artifact import import_opener
 from edgekd.measuring.inputs import rotation
+from edgekd.measuring.measurement import Arrangement
 from edgekd.measuring.processes import run_worker
 from edgekd.measuring.runs import Run
 from edgekd.measuring.worker import WorkerResult, WorkerSpec, measure_latency
@@ -76,6 +77,16 @@ def test_memory_is_the_rise_over_the_baseline_after_imports(spec):
         assert (getattr(plain.memory, name) is None) == (name in plain.memory.unknown)
     assert plain.placement is not None
     assert plain.placement.precision_by_macs == {"fp32": 1.0}
+
+
+def test_what_a_runtime_counts_of_its_device_is_reported(spec):
+    memory = run(spec, mode="memory", path="device").memory
+    assert memory is not None
+    assert memory.device_bytes == 3_000_000
+    assert "device_bytes" not in memory.unknown
+    together = run(spec, mode="memory", path="device", arrangement=Arrangement(sessions=2, threads=1, batch=1)).memory
+    assert together is not None
+    assert together.device_bytes == 6_000_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's pages leak into ru_maxrss on Linux")

@@ -36,6 +36,10 @@ class Session:
         self.resets.append(self.runs)
 
 
+class OnDevice(Session):
+    device_bytes = 3_000_000
+
+
 class Pipeline:
     def preprocess(self, raw):
         return {"x": raw["image"].reshape(1, 64).astype(np.float32) / 255}
@@ -71,7 +75,8 @@ class Artifact:
             time.sleep(120)
         if self.name == "ballast":
             self.ballast = np.ones(64_000_000, dtype=np.uint8)
-        return Session(self.io, wait_s=0.002 if self.name == "slow" else 0.0005)
+        kind = OnDevice if self.name == "device" else Session
+        return kind(self.io, wait_s=0.002 if self.name == "slow" else 0.0005)
 
     def pipeline(self) -> Pipeline | None:
         return None if self.name in ("foreign", "stateful") else Pipeline()

@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.contracts import IoSpec, TensorSpec
 from edgekd.nn.half_precision import kept_float, scan, to_half
+from edgekd.nn.half_range import note
 from edgekd.nn.onnx_reference import OnnxReference
 
 F = TensorProto.FLOAT
@@ -92,6 +93,20 @@ def test_what_is_no_number_is_kept(tmp_path):
     model = _model([helper.make_node("Log", ["x"], ["y"], "l")], {"x": [1, 4]}, {"y": [1, 4]})
     onnx.save(model, tmp_path / "m.onnx")
     assert scan(tmp_path / "m.onnx", [{"x": -np.ones((1, 4), np.float32)}])["y"] == np.inf
+
+
+def test_numbers_that_are_all_too_small_are_kept_and_zeros_are_not():
+    nodes = [helper.make_node("Neg", ["x"], ["a"], "n"), helper.make_node("Abs", ["a"], ["y"], "a")]
+    model = _model(nodes, {"x": [1, 4]}, {"y": [1, 4]})
+    assert not kept_float(model, {"x": 0.0, "a": 2.0**-14, "y": 1.0})
+    kept = kept_float(model, {"x": 1.0, "a": 3e-6, "y": 1.0})
+    assert kept == dict.fromkeys(("a", "y"), "a reaches 3e-06 alone, and fp16 loses bits below 6.1e-05")
+
+
+def test_a_note_names_the_first_nodes_and_how_many_there_are():
+    assert note({}, 8) == "fp16 throughout; ranges scanned over 8 calibration samples"
+    said = note({"m": "the model marks it", **{f"n{k}": f"reason {k}" for k in range(4)}}, None)
+    assert said.startswith("5 nodes stay fp32 (n0: reason 0; n1: reason 1; n2: reason 2; and 2 more); no ranges were")
 
 
 def test_a_sum_counts_as_long_as_it_is():

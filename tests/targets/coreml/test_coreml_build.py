@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,44 @@ def test_what_a_model_marks_as_places_is_computed_in_fp32(precision, rest, small
     assert [n.precision for n in placement.nodes if n.op == "conv"] == ["fp32", rest]
 
 
+class Steep(nn.Module):
+    """Between two convolutions it goes where float16 does not reach, and comes back."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor, self.first, self.last = factor, nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 10, 1)
+
+    def forward(self, image):
+        far = torch.relu(self.first(image)) * self.factor
+        return self.last(far * far / self.factor / self.factor).mean((2, 3))
+
+
+@pytest.mark.parametrize(("factor", "said"), [(400.0, r"reaches [\d.]+e\+05"), (2e-4, "loses bits below 6.1e-05")])
+def test_what_float16_cannot_hold_on_the_calibration_samples_stays_fp32_and_is_told(factor, said, small, tmp_path):
+    from edgekd_targets.coreml.mil.evaluator import MilReference
+
+    torch.manual_seed(0)
+    source = replace(small, module=Steep(factor).eval().requires_grad_(False))
+    feeds = _Feeds([{"image": np.random.default_rng(k).random((1, 3, 32, 32), np.float32)} for k in range(2)])
+    wanted = source.module(torch.from_numpy(feeds[0]["image"])).numpy()
+    found = {}
+    for name, calibration in (("scanned", feeds), ("not", None)):
+        (tmp_path / name).mkdir()
+        made = coreml.build(source, profile("coreml"), Precision.FP16, calibration, tmp_path / name)
+        found[name] = made, distance(MilReference(made.entry, source.io).run(feeds[0])["said"], wanted).sqnr_db
+    assert found["scanned"][1] > 40
+    assert not (found["not"][1] or 0) > 20  # infinite, or rounded away
+    made = found["scanned"][0]
+    assert {n.precision for n in coreml.placement(made, source.io).nodes if n.op == "mul"} == {"fp16", "fp32"}
+    assert [n.precision for n in coreml.placement(made, source.io).nodes if n.op == "conv"] == ["fp16", "fp16"]
+    assert re.search(rf"\d nodes stay fp32 \(.*({said}).*; ranges scanned over 2 calibration samples", made.notes[0])
+    assert "no ranges were scanned" in found["not"][0].notes[0]
+
+
+class _Feeds(list):
+    sha256 = ""
+
+
 class Rows(nn.Module):
     def __init__(self):
         super().__init__()
@@ -247,6 +286,19 @@ def test_a_build_setting_that_it_does_not_know_is_refused(change, message, small
     chosen = profile("coreml").model_copy(update={"build": change})
     with pytest.raises(InputError, match=message):
         coreml.build(small, chosen, Precision.FP16, None, tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["w8", "w4", "palette"])
+def test_fewer_bits_that_no_weight_is_worth_are_refused_and_not_claimed(precision, tmp_path):
+    with pytest.raises(InputError, match=f"{precision} was asked and not built") as caught:
+        coreml.build(rows(), profile("coreml/iphone-ios18"), Precision(precision), None, tmp_path)
+    assert "2048 numbers" in caught.value.why
+    assert not list(tmp_path.iterdir())
+
+
+def test_how_many_weights_have_fewer_bits_is_told(built):
+    """Of 432, 2304, 1296, 2304 and 160 numbers the two 1x1 convolutions are worth it."""
+    assert "71% of the weights are stored as w8" in built("w8").notes[-1]
 
 
 def test_four_bits_need_a_system_that_unpacks_blocks(small, tmp_path):

@@ -42,7 +42,7 @@ def test_float16_is_rounded_after_every_operation(mil):
         return mil.sub(x=mil.add(x=x, y=np.float16(1)), y=np.float16(2048))
 
     made = program(mil, body, x=((1,), types.fp16))
-    (said,) = Evaluator(made).run({"x": np.asarray([2048], np.float16)}).values()
+    (said,) = Evaluator(made.functions["main"]).run({"x": np.asarray([2048], np.float16)}).values()
     assert said.dtype == torch.float16
     assert said.item() == 0
 
@@ -51,7 +51,7 @@ def test_what_float16_cannot_hold_becomes_infinite(mil):
     from coremltools.converters.mil.mil import types
 
     made = program(mil, lambda x: mil.mul(x=x, y=x), x=((1,), types.fp16))
-    assert Evaluator(made).run({"x": np.asarray([300], np.float16)}).popitem()[1].isinf().all()
+    assert Evaluator(made.functions["main"]).run({"x": np.asarray([300], np.float16)}).popitem()[1].isinf().all()
 
 
 @pytest.mark.parametrize(("dtype", "zero"), [("int8", None), ("int8", 3), ("uint8", 128)])
@@ -64,7 +64,7 @@ def test_quantize_and_dequantize_are_torchs_fake_quantization(mil, dtype, zero):
         return mil.dequantize(input=q, scale=np.float32(0.05), zero_point=point)
 
     x = 4 * torch.randn(3, 4, 5)
-    (said,) = Evaluator(program(mil, body, x=(3, 4, 5))).run({"x": x.numpy()}).values()
+    (said,) = Evaluator(program(mil, body, x=(3, 4, 5)).functions["main"]).run({"x": x.numpy()}).values()
     wanted = torch.fake_quantize_per_tensor_affine(x, 0.05, zero or 0, low, high)
     torch.testing.assert_close(said, wanted)
 
@@ -77,7 +77,7 @@ def test_quantization_by_channel_has_a_scale_for_each(mil):
         return mil.dequantize(input=q, scale=scales, axis=1)
 
     x = torch.randn(2, 3, 4)
-    (said,) = Evaluator(program(mil, body, x=(2, 3, 4))).run({"x": x.numpy()}).values()
+    (said,) = Evaluator(program(mil, body, x=(2, 3, 4)).functions["main"]).run({"x": x.numpy()}).values()
     wanted = torch.fake_quantize_per_channel_affine(x, torch.from_numpy(scales), torch.zeros(3), 1, -128, 127)
     torch.testing.assert_close(said, wanted)
 
@@ -86,7 +86,7 @@ def test_operations_that_it_lacks_are_named_with_where_they_stand(mil):
     made = program(mil, lambda x: mil.atanh(x=mil.erf(x=x), name="strange"), x=(2,))
     assert "atanh" not in OPS
     with pytest.raises(InputError, match=r"lacks operations") as caught:
-        Evaluator(made)
+        Evaluator(made.functions["main"])
     assert caught.value.why == "atanh (first as strange)"
 
 
@@ -97,7 +97,7 @@ def test_operations_that_it_lacks_are_named_with_where_they_stand(mil):
 def test_compressed_weights_are_unpacked_to_near_what_they_were(precision, profile, steps, built, small):
     """Within half a step of the range that shares a scale; for a palette, in no more values than it holds."""
     made = load_program(built(precision, profile).entry)
-    values = Evaluator(made)._values
+    values = Evaluator(made.functions["main"])._values
     kinds = {op.op_type for op in made.functions["main"].operations if op.op_type.startswith("constexpr_")}
     assert kinds
     weight = small.module.wide.weight.numpy()
@@ -117,7 +117,7 @@ def test_compressed_weights_are_unpacked_to_near_what_they_were(precision, profi
 
 def test_a_value_that_comes_as_it_went_is_the_input(mil):
     x = np.arange(3, dtype=np.float32)
-    (said,) = Evaluator(program(mil, lambda x: mil.identity(x=x), x=(3,))).run({"x": x}).values()
+    (said,) = Evaluator(program(mil, lambda x: mil.identity(x=x), x=(3,)).functions["main"]).run({"x": x}).values()
     np.testing.assert_array_equal(said.numpy(), x)
 
 

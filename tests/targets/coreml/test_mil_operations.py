@@ -355,7 +355,7 @@ def test_an_operation_is_what_torch_computes(name, seed):
         wanted = Module(function)(*inputs)
     program = program_of(function, inputs, DEPLOYMENT.get(name, "iOS17"))
     SEEN.update(op.op_type for op in program.functions["main"].operations)
-    said = list(Evaluator(program).run({f"in{i}": v.numpy() for i, v in enumerate(inputs)}).values())
+    said = list(Evaluator(program.functions["main"]).run({f"in{i}": v.numpy() for i, v in enumerate(inputs)}).values())
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     assert len(said) == len(wanted)
     for one, other in zip(said, wanted, strict=True):
@@ -381,14 +381,14 @@ def test_sizes_that_are_known_only_when_fed_are_followed(rows):
         )
     SEEN.update(op.op_type for op in program.functions["main"].operations)
     x = drawn(rows, 6)
-    (said,) = Evaluator(program).run({"x": x.numpy()}).values()
+    (said,) = Evaluator(program.functions["main"]).run({"x": x.numpy()}).values()
     np.testing.assert_allclose(said.numpy(), function(x).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_reciprocal_is_what_the_program_says_and_not_what_torch_says():
     """coremltools writes 1 / x as ``inverse``, which adds 0.0001: on the device as here."""
     x = torch.rand(3, 4) + 0.1
-    (said,) = Evaluator(program_of(torch.reciprocal, [x])).run({"in0": x.numpy()}).values()
+    (said,) = Evaluator(program_of(torch.reciprocal, [x]).functions["main"]).run({"in0": x.numpy()}).values()
     np.testing.assert_allclose(said.numpy(), (1 / (x + 1e-4)).numpy(), rtol=1e-6)
 
 

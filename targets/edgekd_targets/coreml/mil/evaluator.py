@@ -51,11 +51,10 @@ def load_program(path: Path) -> Any:
 
 
 class Evaluator:
-    """One program, ready to be evaluated on arrays."""
+    """One function of a program in PyMIL, ready to be evaluated on arrays."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, function: Any) -> None:
         """Raises InputError for operations that it does not know; each is named with its first result."""
-        function = program.functions[FUNCTION]
         self._inputs = dict(function.inputs)
         self._outputs = list(function.outputs)
         self._values: dict[str, Any] = {}  # constants
@@ -124,7 +123,7 @@ class MilReference:
         self.io = io
         self.name = f"MIL reference evaluator (coremltools {version('coremltools')}, torch {version('torch')})"
         self._pictures = pictures(read_spec(path))
-        self._evaluator = Evaluator(load_program(path))
+        self._evaluator = Evaluator(load_program(path).functions[FUNCTION])
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         return {name: value.numpy() for name, value in self.observed(feeds, None).items()}
