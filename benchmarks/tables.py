@@ -36,6 +36,8 @@ def main() -> int:
         HERE / "README.md": "\n".join([HEAD, *(script(name).section(found) for name, found in results.items())]),
         HERE.parent / "README.md": with_table(HERE.parent / "README.md", script(FIRST).summary(results[FIRST])),
     }
+    if "matrix" in results:
+        documents[HERE.parent / "docs" / "matrix.md"] = script("matrix").document(results["matrix"])
     stale = [path for path, text in documents.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if check:
