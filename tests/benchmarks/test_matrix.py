@@ -30,8 +30,19 @@ def _script():
     return module
 
 
+# Of students that take minutes to convert, one precision a target: benchmarks/matrix.py takes the others.
+ONE_OF = {"onnxruntime": "int8", "openvino": "bf16", "tensorrt": "fp16", "coreml": "fp16"}
+LARGE = ("streaming", "tryon")
+# TensorRT-RTX has no fp32 matrix product for Turing: what a gate or a rule wants in fp32 cannot be built.
+MAY_BE_REFUSED = {"tensorrt/rtx-turing": "not supported"}
+
 matrix = _script()
-CELLS = [cell for cell in matrix.cells() if f"{cell.target}/{cell.profile}" in TAKEN]
+CELLS = [
+    cell
+    for cell in matrix.cells()
+    if f"{cell.target}/{cell.profile}" in TAKEN
+    and (cell.recipe not in LARGE or (cell.precision == ONE_OF[cell.target] and cell.profile != "rtx-turing"))
+]
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +92,9 @@ def test_a_cell_is_built_and_inspected_or_fails_its_gate_with_both_figures(cell,
         assert cell.precision in MAY_FAIL_A_GATE
         assert " failed its gate" in row["what"] or " was asked and not built" in row["what"]
         assert row["why"]
+        return
+    if row["outcome"] == "refused" and target in MAY_BE_REFUSED:
+        assert MAY_BE_REFUSED[target] in row["what"] + row["why"]
         return
     assert row["outcome"] == "built", f"{row.get('what')}: {row.get('why')}"
     assert row["inspected"]
