@@ -77,7 +77,14 @@ def section(results: dict[str, Any]) -> str:
             f"| *{name}* | {row['ssim']:.4f} | {row['masked_l1']:.2f} | {row['warp_error_px']:.2f} | | | | | |"
         )
     lossless, fast = fastest_lossless(results)
-    lines += ["", _verdict(results, lossless, fast), ""]
+    lines += [
+        "",
+        _verdict(results, lossless, fast),
+        "",
+        "The steps are few and the same for all, so the table says what is learnt soonest, not what is best in the end: "
+        "the largest student has come the shortest way, and every one of them is still below its teacher.",
+        "",
+    ]
     lines += [
         f"What distillation gains ({c['seeds_of']}, {len(c['seeds'])} seeds, each beside a control that sees the same "
         "pictures and has the same losses but for the teacher's maps and flows):",
