@@ -81,7 +81,7 @@ def section(results: dict[str, Any]) -> str:
         "",
         _verdict(results, lossless, fast),
         "",
-        "The steps are few and the same for all, so the table says what is learnt soonest, not what is best in the end: "
+        "The steps are few and the same for all, so the table says what is learnt soonest, not what is best at last: "
         "the largest student has come the shortest way, and every one of them is still below its teacher.",
         "",
     ]
